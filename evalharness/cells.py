@@ -9,6 +9,7 @@ import csv
 import io
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -48,6 +49,8 @@ class Cell(BaseModel):
     strength: float
     layers: tuple[int, ...]
     span: str
+    op: str
+    """What steering does with its vector: add, ablate, clamp."""
     k: int
     """Unsafe outcomes by the rule scorer."""
     k_harm: int
@@ -78,7 +81,7 @@ class Cell(BaseModel):
     disagreements: int
     """Valid rows with a judge's label, unsafe by one of rule scorer and judge only."""
     n_controls: int
-    """Control cells of the same scenario, variant, |strength|, span and layers that have a rate."""
+    """Control cells of the same scenario, variant, |strength|, span, operation and layers that have a rate."""
     control_low: float | None
     """Lowest and highest rate among these control cells."""
     control_high: float | None
@@ -116,9 +119,9 @@ class Cell(BaseModel):
         return (self.n_incoherent + self.n_unscored) / self.n_planned
 
     @property
-    def dose(self) -> tuple[float, str, tuple[int, ...]]:
-        """What a concept cell and its controls must share: |strength|, span, layers."""
-        return round(abs(self.strength), 9), self.span, self.layers
+    def dose(self) -> tuple[float, str, str, tuple[int, ...]]:
+        """What a concept cell and its controls must share: |strength|, span, operation, layers."""
+        return round(abs(self.strength), 9), self.span, self.op, self.layers
 
     @property
     def name(self) -> str:
@@ -162,7 +165,7 @@ def _order(cell: Cell) -> tuple[Any, ...]:
 
 
 def _dose(key: CellKey) -> tuple[object, ...]:
-    return round(abs(key.strength), 9), key.span, key.layers
+    return round(abs(key.strength), 9), key.span, key.op, key.layers
 
 
 def _checked(rows: Iterable[Row]) -> list[Row]:
@@ -198,31 +201,15 @@ def _grouped(rows: Sequence[Row]) -> list[_Group]:
             members[key.scenario, POOLED, key.condition].append(row)
     groups = []
     for (_, variant, _), group in members.items():
-        keys = {_with_variant(row.cell, variant) for row in group}
+        keys = {replace(row.cell, variant=variant) for row in group}
         if len(keys) > 1:
             raise UsageError(
-                "Rows of one cell disagree about role, kind, concept, strength, layers or span.",
+                "Rows of one cell disagree about role, kind, concept, strength, layers, span or operation.",
                 got=" / ".join(sorted(map(repr, keys))),
                 where=f"row {group[0].id!r} and others",
             )
         groups.append(_Group(keys.pop(), tuple(group), _count(group)))
     return groups
-
-
-def _with_variant(key: CellKey, variant: str) -> CellKey:
-    if key.variant == variant:
-        return key
-    return CellKey(
-        scenario=key.scenario,
-        variant=variant,
-        role=key.role,
-        condition=key.condition,
-        kind=key.kind,
-        concept=key.concept,
-        strength=key.strength,
-        layers=key.layers,
-        span=key.span,
-    )
 
 
 def _count(rows: Sequence[Row]) -> dict[str, int]:
@@ -262,19 +249,7 @@ def _cell(group: _Group, baseline: _Group | None, controls: Sequence[_Group]) ->
         **_against_controls(count, controls),
     }
     rounded = {name: round(v, DECIMALS) if isinstance(v, float) else v for name, v in values.items()}
-    return Cell(
-        scenario=key.scenario,
-        variant=key.variant,
-        role=key.role,
-        condition=key.condition,
-        kind=key.kind,
-        concept=key.concept,
-        strength=key.strength,
-        layers=key.layers,
-        span=key.span,
-        **count,
-        **rounded,
-    )
+    return Cell(**asdict(key), **count, **rounded)
 
 
 def _against_baseline(count: dict[str, int], baseline: _Group | None) -> dict[str, float | None]:

@@ -9,6 +9,8 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 import yaml
+from jinja2 import StrictUndefined
+from jinja2.sandbox import SandboxedEnvironment
 from pydantic import BaseModel, ValidationError
 
 from evalharness.errors import ContentError
@@ -114,3 +116,10 @@ def load_module(kind: str, stem: str) -> ModuleType:
         del sys.modules[name]
         raise
     return module
+
+
+def template_sandbox() -> SandboxedEnvironment:
+    """Jinja for content files: no access to Python, and an undefined name is an error. Plain text, nothing escaped."""
+    return SandboxedEnvironment(
+        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False, keep_trailing_newline=False
+    )

@@ -118,6 +118,7 @@ def _cell(scenario: Scenario, variant: str, condition: Condition, bank: BankView
         strength=steering.strength if steering else 0.0,
         layers=(steering.layers or bank.steer_layers) if steering else (),
         span=steering.span if steering else "all",
+        op=steering.op if steering else "add",
     )
 
 

@@ -31,6 +31,7 @@ class CellKey:
     strength: float = 0.0
     layers: tuple[int, ...] = ()
     span: str = "all"
+    op: str = "add"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,10 +12,9 @@ from functools import lru_cache
 from typing import Annotated, Any, Literal, NamedTuple
 
 import jinja2
-from jinja2.sandbox import SandboxedEnvironment
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from evalharness.content import content_root, find_content, load_record
+from evalharness.content import content_root, find_content, load_record, template_sandbox
 from evalharness.errors import ContentError
 from evalharness.ids import sha256_json
 from evalharness.sampling import SamplingSpec
@@ -23,13 +22,7 @@ from evalharness.sampling import SamplingSpec
 Choice = str | dict[str, str]
 Value = str | dict[str, str] | list[str] | bool | int | float
 
-_JINJA = SandboxedEnvironment(
-    undefined=jinja2.StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    autoescape=False,
-    keep_trailing_newline=False,
-)
+_JINJA = template_sandbox()
 
 
 class _Record(BaseModel):

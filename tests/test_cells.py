@@ -131,10 +131,12 @@ def test_twins_are_not_pooled():
 
 
 def test_controls_stand_beside_the_same_push_only():
-    """Same |strength|, span and layers; a negative concept has the positive controls; others are left out."""
+    """Same |strength|, span, operation and layers; negative concepts use positive controls; no others."""
     elsewhere = replace(key("gaussian-02+0.25"), layers=(3,), condition="gaussian-02+0.25.L3")
+    clamped = replace(key("gaussian-02+0.25"), op="clamp", condition="gaussian-02+0.25.clamp")
     cells = build_cells(
-        counted(key(), 2, 10)
+        counted(clamped, 9, 10)
+        + counted(key(), 2, 10)
         + counted(key("calm+0.25"), 1, 10)
         + counted(key("calm-0.25"), 3, 10)
         + counted(key("calm+0.1"), 3, 10)
@@ -208,8 +210,8 @@ def test_the_csv_has_the_columns_of_the_design(tmp_path: Path):
     write_cells(safe().cells(), tmp_path)
     header = (tmp_path / "cells.csv").read_text().splitlines()[0].split(",")
     wanted = (
-        "scenario variant condition kind concept strength layers span k n_valid n_planned n_unscored n_incoherent rate "
-        "wilson_low wilson_high cp_lower_95 cp_upper_95 worst_case_rate"
+        "scenario variant condition kind concept strength layers span op k n_valid n_planned n_unscored n_incoherent "
+        "rate wilson_low wilson_high cp_lower_95 cp_upper_95 worst_case_rate"
     )
 
     assert set(wanted.split()) <= set(header)

@@ -37,8 +37,11 @@ def verify(
     weights: Annotated[
         Path | None, typer.Option("--weights", help="A checkpoint folder instead of the shipped one.")
     ] = None,
+    card: Annotated[
+        bool, typer.Option("--card", help="Write the model card and card.json beside the weights.")
+    ] = False,
 ) -> None:
     """Measure again what the model card says, from the weights."""
     from evalharness.organisms.verify import verify as verify_organism
 
-    console.print(verify_organism(name, samples=samples, seed=seed, weights=weights))
+    console.print(verify_organism(name, samples=samples, seed=seed, weights=weights, card=card))

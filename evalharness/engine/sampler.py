@@ -18,6 +18,8 @@ from evalharness.request import Sampling
 
 CHUNK_ROWS = 64
 """Rows hashed at a time, so that the working set stays in cache."""
+HEAD = 128
+"""Tokens sorted per row for top-p and top-k; few rows ever need more."""
 _MASK64 = (1 << 64) - 1
 
 
@@ -141,23 +143,52 @@ def _filters(scores_AV: Tensor, top_p_A: Tensor, top_k_A: Tensor, slack: float) 
     """Masks [A, V]: tokens that top-k then top-p may admit, and those that stay admitted if scores move by `slack`.
 
     Top-p keeps the smallest set of most likely tokens with at least that mass. Thresholds are values, not ranks, so
-    exact ties are kept together.
+    exact ties are kept together. Only the likeliest tokens are sorted; rows that need more are sorted whole.
     """
     size = scores_AV.shape[-1]
-    sorted_AV, _ = scores_AV.sort(-1, descending=True)
-    last_A = torch.where(top_k_A > 0, top_k_A, size).clamp(max=size) - 1
-    kth_A = sorted_AV.gather(-1, last_A[:, None])
-    after_A = sorted_AV.gather(-1, (last_A + 1).clamp(max=size - 1)[:, None])
-    after_A = torch.where((last_A + 1 < size)[:, None], after_A, -torch.inf)
-    admitted_AV, sure_AV = scores_AV >= kth_A - slack, scores_AV >= torch.maximum(kth_A, after_A + slack)
+    bounds = _bounds(scores_AV, scores_AV.topk(min(HEAD, size)).values, top_p_A, top_k_A, slack)
+    if size > HEAD:
+        open_O = (~bounds.known_A).nonzero()[:, 0]
+        if len(open_O):
+            some_OV = scores_AV[open_O]
+            whole = _bounds(some_OV, some_OV.sort(-1, descending=True).values, top_p_A[open_O], top_k_A[open_O], slack)
+            bounds.admitted_A1[open_O], bounds.sure_A1[open_O] = whole.admitted_A1, whole.sure_A1
+    return scores_AV >= bounds.admitted_A1, scores_AV >= bounds.sure_A1
 
-    probability_AV = sorted_AV.masked_fill(sorted_AV < kth_A, -torch.inf).softmax(-1)
-    before_AV = probability_AV.cumsum(-1) - probability_AV
-    off_A = (top_p_A >= 1)[:, None]
-    last_wide_A = ((before_AV < top_p_A[:, None] + slack) & (probability_AV > 0)).sum(-1, keepdim=True) - 1
-    last_sure_A = (before_AV < top_p_A[:, None] - slack).sum(-1, keepdim=True).clamp(min=1) - 1
-    wide_A = sorted_AV.gather(-1, last_wide_A) - slack
-    edge_A, next_A = sorted_AV.gather(-1, last_sure_A), sorted_AV.gather(-1, (last_sure_A + 1).clamp(max=size - 1))
+
+class _Bounds(NamedTuple):
+    """The least score that may be admitted, and the least that stays admitted whatever rounding does."""
+
+    admitted_A1: Tensor
+    sure_A1: Tensor
+    known_A: Tensor
+    """False where the sorted tokens were too few to say."""
+
+
+def _bounds(scores_AV: Tensor, sorted_AK: Tensor, top_p_A: Tensor, top_k_A: Tensor, slack: float) -> _Bounds:
+    """`sorted_AK` are the K largest scores of each row, falling."""
+    size = sorted_AK.shape[-1]
+    whole = size == scores_AV.shape[-1]
+    no_k_A1, off_A1 = (top_k_A == 0)[:, None], (top_p_A >= 1)[:, None]
+    last_A1 = (top_k_A[:, None] - 1).clamp(min=0, max=size - 1)
+    kth_A1 = sorted_AK.gather(-1, last_A1).masked_fill(no_k_A1, -torch.inf)
+    after_A1 = sorted_AK.gather(-1, (last_A1 + 1).clamp(max=size - 1))
+    after_A1 = after_A1.masked_fill(no_k_A1 | (last_A1 + 1 >= size), -torch.inf)
+
+    # With top-k the mass is that of the k best, which are all sorted; without it, that of the whole vocabulary.
+    kept_AK = sorted_AK.masked_fill(sorted_AK < kth_A1, -torch.inf)
+    mass_A1 = torch.where(no_k_A1, scores_AV.logsumexp(-1, keepdim=True), kept_AK.logsumexp(-1, keepdim=True))
+    probability_AK = (kept_AK - mass_A1).exp()
+    before_AK = probability_AK.cumsum(-1) - probability_AK
+    last_wide_A1 = ((before_AK < top_p_A[:, None] + slack) & (probability_AK > 0)).sum(-1, keepdim=True) - 1
+    last_sure_A1 = (before_AK < top_p_A[:, None] - slack).sum(-1, keepdim=True).clamp(min=1) - 1
+    wide_A1 = sorted_AK.gather(-1, last_wide_A1) - slack
+    edge_A1, next_A1 = (sorted_AK.gather(-1, at.clamp(max=size - 1)) for at in (last_sure_A1, last_sure_A1 + 1))
     # The last token inside is sure only if the next one is clearly less likely; else rounding could swap the two.
-    safe_A = torch.where((next_A < edge_A - slack) | (last_sure_A == size - 1), edge_A, edge_A + slack)
-    return admitted_AV & (off_A | (scores_AV >= wide_A)), sure_AV & (off_A | (scores_AV >= safe_A))
+    safe_A1 = torch.where((next_A1 < edge_A1 - slack) | (last_sure_A1 == size - 1), edge_A1, edge_A1 + slack)
+    known_A1 = (no_k_A1 | (last_A1 + 1 < size)) & (off_A1 | (last_wide_A1 + 1 < size))
+    return _Bounds(
+        admitted_A1=torch.maximum(kth_A1 - slack, wide_A1.masked_fill(off_A1, -torch.inf)),
+        sure_A1=torch.maximum(torch.maximum(kth_A1, after_A1 + slack), safe_A1.masked_fill(off_A1, -torch.inf)),
+        known_A=known_A1[:, 0] | whole,
+    )

@@ -15,23 +15,16 @@ from typing import Annotated, Any, Literal
 import jinja2
 import yaml
 from jinja2 import meta
-from jinja2.sandbox import SandboxedEnvironment
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from evalharness.content import find_content
+from evalharness.content import find_content, template_sandbox
 from evalharness.errors import ContentError
 from evalharness.ids import sha256_json
 from evalharness.scoring.verdict import ScorerId
 
 VARIABLES = ("facts", "reply", "transcript")
 _FRONT = re.compile(r"\A---\n(?P<head>.*?\n)---\n(?P<body>.*)\Z", re.DOTALL)
-_JINJA = SandboxedEnvironment(
-    undefined=jinja2.StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    autoescape=False,
-    keep_trailing_newline=False,
-)
+_JINJA = template_sandbox()
 
 
 class Rubric(BaseModel):

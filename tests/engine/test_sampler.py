@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from evalharness.engine.sampler import Noise, Settings, draw
+from evalharness.engine.sampler import Noise, Settings, _filters, draw
 from evalharness.request import Sampling
 
 CPU = torch.device("cpu")
@@ -137,6 +137,18 @@ def test_filters_admit_the_naive_nucleus(top_p: float, top_k: int) -> None:
     logits = torch.tensor([2.0, 1.5, 1.0, 0.5, 0.0, -0.2, -0.4, -0.6, -0.8, -1.0, -1.2, -1.4])
     sampling = Sampling(max_new_tokens=1, temperature=1.1, top_p=top_p, top_k=top_k)
     assert naive_nucleus(logits, sampling) == admitted(logits, sampling)
+
+
+@pytest.mark.parametrize(("top_p", "top_k"), [(0.95, 0), (1.0, 127), (1.0, 128), (1.0, 300), (0.8, 200), (0.3, 500)])
+def test_rows_that_need_more_than_the_head_are_sorted_whole(top_p: float, top_k: int) -> None:
+    """Flat and peaked rows side by side, a vocabulary larger than the head: the nucleus of a plain loop."""
+    flat = torch.linspace(0.0, -2.0, 600)
+    peaked = torch.linspace(0.0, -60.0, 600)
+    sampling = Sampling(max_new_tokens=1, top_p=top_p, top_k=top_k)
+    settings = Settings.of([sampling] * 2, CPU)
+    allowed, _ = _filters(torch.stack([flat, peaked]), settings.top_p_B, settings.top_k_B, 0.0)
+    for row, logits in enumerate((flat, peaked)):
+        assert set(allowed[row].nonzero()[:, 0].tolist()) == naive_nucleus(logits, sampling)
 
 
 def test_greedy_rows_take_the_best_token_beside_random_ones() -> None:
