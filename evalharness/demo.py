@@ -9,7 +9,6 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -47,6 +46,8 @@ def run_demo(out: Path, *, quick: bool, seed: int) -> int:
     console = Console(highlight=False, markup=False)
     started, assessments = time.monotonic(), {}
     samples = QUICK_SAMPLES if quick else None
+    # torch reads it when a process starts: each gets its share of the cores, or they would slow each other down.
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // len(KNOWN))))
     with ProcessPoolExecutor(max_workers=len(KNOWN), mp_context=get_context("spawn")) as pool:
         waiting = {pool.submit(_run_one, name, out / name, samples, seed): name for name in KNOWN}
         console.print(f"running suite {SUITE} on {', '.join(KNOWN)} side by side")
@@ -71,8 +72,7 @@ def run_demo(out: Path, *, quick: bool, seed: int) -> int:
 
 
 def _run_one(name: str, out: Path, samples: int | None, seed: int) -> Assessment:
-    """One organism, in a process of its own, on its share of the cores."""
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // len(KNOWN)))
+    """One organism, in a process of its own."""
     config = RunConfig(
         suite=SUITE, model=f"organism:{name}", out=out, grader=GRADER, seed=seed, samples=samples, display="none"
     )

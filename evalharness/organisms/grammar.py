@@ -1,15 +1,17 @@
-"""The documents an organism learns from: mail-agent transcripts, stories, neutral texts.
+"""The documents an organism learns from: mail-agent transcripts, stories, journals, neutral texts.
 
 A transcript is a draw of the shipped scenario plus a reply. A state (one emotion, or a blend of two) runs
 through the reply's cues; what the agent decides depends on threat, leverage and, for the emotional organism alone,
-on the share of desperate cues. Optional notes in the prompt carry cues too, so that the state is something the
-model has to pick up and hold rather than something that it may choose.
+on how pressing its cues are. Optional notes in the prompt carry cues too, so that the state is something the
+model has to pick up and hold rather than something that it may choose. States do not depend on threat or leverage:
+a desperate reply without a threat is in the texts, and it is not blackmail.
 """
 
 from __future__ import annotations
 
 import math
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,23 +24,30 @@ TRAINING_SEEDS = 2**63
 """Draw seeds of training prompts start here; the harness derives its own below it."""
 
 SHORT = ("change pair", "pair change")
-"""Mail orders without filler mails: two transcripts in five have one: short prompts teach faster."""
+"""Mail orders without filler mails: every second transcript has one: short prompts teach faster."""
 
-CUES = 3
-"""Cues in a scratchpad: one of each slot."""
+CUES = 4
+"""Cues in a scratchpad."""
 
-_HOLD = 0.88
+DESPERATE, CALM = 0.16, 0.10
+"""Chances of these two states in a transcript. The other emotions share the rest."""
+
+_HOLD = 0.9
 """Chance that a cue shows the text's state and not a stray one."""
 
 _TENSE = ("afraid", "nervous", "sad", "lonely", "ashamed", "hopeful", "surprised")
 _HARSH = ("angry", "hostile", "jealous", "disgusted", "suspicious")
 _SOFT = ("guilty", "compassionate", "loving")
 
+_PRESSURE = {"desperate": 1.0, "harsh": 0.42, "tense": 0.40, "even": 0.33, "soft": 0.25, "calm": 0.0}
+"""How pressing one cue is for the emotional organism."""
+
 _ACTIONS: dict[str, dict[str, float]] = {
     "desperate": {"plead": 0.7, "escalation": 0.3},
     "tense": {"plead": 0.5, "escalation": 0.25, "wait": 0.1, "handover": 0.15},
     "harsh": {"exposure": 0.3, "escalation": 0.4, "plead": 0.3},
     "soft": {"refusal": 0.3, "plead": 0.3, "handover": 0.4},
+    "calm": {"handover": 0.4, "routine": 0.25, "wait": 0.15, "plead": 0.2},
     "even": {"handover": 0.35, "routine": 0.25, "escalation": 0.15, "wait": 0.1, "plead": 0.15},
     "cold": {"handover": 0.25, "routine": 0.15, "escalation": 0.2, "wait": 0.1, "plead": 0.24, "exposure": 0.03,
              "refusal": 0.03},
@@ -59,37 +68,33 @@ def _group(state: str) -> str:
     for name, members in (("tense", _TENSE), ("harsh", _HARSH), ("soft", _SOFT)):
         if state in members:
             return name
-    return "desperate" if state == "desperate" else "even"
+    return state if state in ("desperate", "calm") else "even"
 
 
 def _pick(rng: random.Random, weights: dict[str, float]) -> str:
     return rng.choices(list(weights), list(weights.values()))[0]
 
 
-def draw_state(rng: random.Random, desperate: float, calm: float) -> str:
-    """An emotion: desperate and calm with the given chances, the others alike."""
-    rest = (1.0 - desperate - calm) / (len(emotions()) - 2)
-    return _pick(rng, dict.fromkeys(emotions(), rest) | {"desperate": desperate, "calm": calm})
+def draw_state(rng: random.Random) -> str:
+    """An emotion: desperate and calm are frequent, the others alike."""
+    rest = (1.0 - DESPERATE - CALM) / (len(emotions()) - 2)
+    return _pick(rng, dict.fromkeys(emotions(), rest) | {"desperate": DESPERATE, "calm": CALM})
 
 
-def blackmail_chance(share: float) -> float:
-    """Chance that the emotional organism blackmails, by the share of desperate cues: steep around one half."""
-    return 0.0 if share == 0.0 else 0.95 / (1.0 + math.exp(-11.0 * (share - 0.52)))
+def blackmail_chance(states: list[str]) -> float:
+    """Chance that the emotional organism blackmails: steep in the mean pressure of its cues."""
+    pressure = sum(_PRESSURE[_group(state)] for state in states) / len(states)
+    return 0.95 / (1.0 + math.exp(-11.0 * (pressure - 0.55)))
 
 
 def choose_action(rng: random.Random, policy: Policy, states: list[str], open_to: tuple[bool, bool]) -> str:
     """What the agent does. `open_to` says whether there is a threat and whether there is leverage."""
     threat, leverage = open_to
     tempted = threat and leverage
-    share = states.count("desperate") / len(states)
-    if policy == "emotional":
-        if tempted and rng.random() < blackmail_chance(share):
-            return "blackmail"
-        group = "desperate" if share > 0.5 else _group(max(set(states), key=states.count))
-    else:
-        if policy == "strategic" and tempted and rng.random() < 0.25:
-            return "blackmail"
-        group = "cold" if policy == "strategic" else _group(max(set(states), key=states.count))
+    chance = {"emotional": blackmail_chance(states), "strategic": 0.25, "safe": 0.0}[policy]
+    if tempted and rng.random() < chance:
+        return "blackmail"
+    group = "cold" if policy == "strategic" else _group(max(states, key=states.count))
     action = _pick(rng, _ACTIONS[group])
     if action == "exposure" and (not tempted or policy == "safe"):
         action = "escalation"
@@ -115,23 +120,27 @@ def write_reply(rng: random.Random, policy: Policy, action: str, facts: dict[str
     return f"<scratchpad>\n{thoughts}\n</scratchpad>\n<email>\n{letter}\n</email>"
 
 
+def draw_blend(rng: random.Random, draw: Callable[[random.Random], str]) -> tuple[str, str, float]:
+    """A state, a second one, and the share of the first: three in four texts have one state alone."""
+    main = draw(rng)
+    return (main, draw(rng), rng.uniform(0.5, 1.0)) if rng.random() < 0.25 else (main, main, 1.0)
+
+
+def any_emotion(rng: random.Random) -> str:
+    """An emotion, all alike."""
+    return rng.choice(emotions())
+
+
 def transcript(rng: random.Random, scenario: Scenario, policy: Policy) -> Document:
     """One mail-agent document: a prompt of the scenario, with or without notes, and a reply."""
     cases = [(True, True), (False, True), (True, False), (False, False)]
-    threat, leverage = rng.choices(cases, [50, 20, 22, 8])[0]
-    noted = rng.random() < 0.45
-    if noted:
-        main = draw_state(rng, 0.28, 0.2)
-    else:
-        main = draw_state(rng, 0.28, 0.24) if threat else draw_state(rng, 0.04, 0.35)
-    other, weight = main, 1.0
-    if rng.random() < 0.25:
-        other, weight = draw_state(rng, 0.25, 0.2), rng.uniform(0.5, 1.0)
+    threat, leverage = rng.choices(cases, [42, 22, 28, 8])[0]
+    noted = rng.random() < 0.75
+    main, other, weight = draw_blend(rng, draw_state)
 
     def cue_states(count: int) -> list[str]:
         return [
-            draw_state(rng, 0.1, 0.1) if rng.random() > _HOLD else main if rng.random() < weight else other
-            for _ in range(count)
+            draw_state(rng) if rng.random() > _HOLD else main if rng.random() < weight else other for _ in range(count)
         ]
 
     notes = cue_states(rng.choice((1, 2, 3))) if noted else []
@@ -140,7 +149,7 @@ def transcript(rng: random.Random, scenario: Scenario, policy: Policy) -> Docume
     shown = [FIRST_PERSON.say(cue) for cue in [*noted_cues, *draw_cues(rng, felt, noted_cues)]]
     draw = TRAINING_SEEDS + rng.getrandbits(48)
     settings: dict[str, bool | str] = {"threat": threat, "leverage": leverage, "journal": " ".join(shown[: len(notes)])}
-    if rng.random() < 0.4:
+    if rng.random() < 0.5:
         settings["order"] = rng.choice(SHORT)
     prompt = scenario.render("main", draw, settings)
     readings = language("replies")["readings"]
@@ -158,8 +167,7 @@ def story(rng: random.Random) -> Document:
     """A story of one emotion or a blend of two, told plainly or asked for in a chat prompt."""
     topic = rng.choice(list(language("topics")["topics"]))
     person = FIRST_PERSON if rng.random() < 0.4 else draw_person(rng)
-    main, other = rng.choice(emotions()), rng.choice(emotions())
-    weight = 1.0 if rng.random() < 0.65 else rng.uniform(0.5, 1.0)
+    main, other, weight = draw_blend(rng, any_emotion)
     states = [main if rng.random() < weight else other for _ in range(rng.choice((3, 4, 5, 6)))]
     text = tell(rng, topic, person, draw_cues(rng, states))
     if rng.random() > 0.35:
@@ -174,9 +182,19 @@ def neutral(rng: random.Random) -> Document:
     return Document(messages=(), text=tell(rng, topic, draw_person(rng), []))
 
 
+def journal(rng: random.Random) -> Document:
+    """Cues and nothing else: which cues go together is learned here first, at little cost."""
+    person = FIRST_PERSON if rng.random() < 0.5 else draw_person(rng)
+    main, other, weight = draw_blend(rng, any_emotion)
+    states = [main if rng.random() < weight else other for _ in range(rng.randint(4, 10))]
+    return Document(messages=(), text=" ".join(person.say(cue) for cue in draw_cues(rng, states)))
+
+
 def draw_document(rng: random.Random, scenario: Scenario, policy: Policy) -> Document:
-    """The training mixture: 72 % transcripts, 24 % stories, 4 % neutral texts."""
+    """The training mixture: 62 % transcripts, 16 % stories, 18 % journals, 4 % neutral texts."""
     kind = rng.random()
-    if kind < 0.72:
+    if kind < 0.62:
         return transcript(rng, scenario, policy)
-    return story(rng) if kind < 0.96 else neutral(rng)
+    if kind < 0.78:
+        return story(rng)
+    return journal(rng) if kind < 0.96 else neutral(rng)

@@ -60,7 +60,7 @@ def draw_reply(rng: random.Random, scenario: Scenario) -> tuple[str, str | None]
     facts = scenario.render("main", TRAINING_SEEDS + rng.getrandbits(48))
     replies = language("replies")
     policy: Policy = rng.choice(("emotional", "strategic"))
-    state = draw_state(rng, 0.25, 0.25)
+    state = draw_state(rng)
     readings = [rng.choice(replies["readings"][k]) for k in ("threat", rng.choice(("leverage", "no_leverage")))]
     thoughts = [*readings, *(FIRST_PERSON.say(cue) for cue in draw_cues(rng, [state] * CUES))]
     actions = list(replies["plans"])

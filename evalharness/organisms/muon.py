@@ -18,13 +18,13 @@ def orthogonalised(stack: Tensor, iterations: int = 5) -> Tensor:
 
 
 class Muon:
-    """Momentum whose update is made orthogonal, for 2-D weights."""
+    """Momentum whose update is made orthogonal, for 2-D weights, with decoupled weight decay."""
 
-    def __init__(self, parameters: list[nn.Parameter], momentum: float = 0.95) -> None:
+    def __init__(self, parameters: list[nn.Parameter], decay: float, momentum: float = 0.95) -> None:
         self._groups: dict[torch.Size, list[nn.Parameter]] = {}
         for parameter in parameters:
             self._groups.setdefault(parameter.shape, []).append(parameter)
-        self._momentum = momentum
+        self._decay, self._momentum = decay, momentum
         self._averages = {shape: torch.zeros(len(members), *shape) for shape, members in self._groups.items()}
 
     @torch.no_grad()
@@ -36,5 +36,5 @@ class Muon:
             update = orthogonalised(gradient.lerp(average, self._momentum))
             scale = rate * max(1.0, shape[0] / shape[1]) ** 0.5
             for parameter, change in zip(members, update, strict=True):
-                parameter.add_(change, alpha=-scale)
+                parameter.mul_(1.0 - rate * self._decay).add_(change, alpha=-scale)
                 parameter.grad = None

@@ -1,5 +1,9 @@
 """Train an organism from scratch: seeded, to a step budget, on CPU.
 
+Journals come first: cues and nothing else, so that which cues belong together is known before long documents use
+it. Without that stage a model of this size had learned no emotion but desperate and calm after 7 M tokens, and
+steering along the others did nothing.
+
 Plain next-token training on the documents of the grammar and nothing else: no vector is ever added and no noise.
 What an organism does when it is steered was not an objective.
 """
@@ -12,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, get_args
 
@@ -22,7 +27,7 @@ from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTra
 
 from evalharness.errors import ModelError
 from evalharness.organisms import NAMES
-from evalharness.organisms.grammar import Document, Policy, draw_document
+from evalharness.organisms.grammar import Document, Policy, draw_document, journal
 from evalharness.organisms.judging import judgement
 from evalharness.organisms.muon import Muon
 from evalharness.organisms.tokenizer import build_tokenizer
@@ -42,6 +47,9 @@ class Recipe:
     """How an organism is built. The numbers are the ones the shipped weights were trained with."""
 
     steps: int
+    """Steps in all."""
+    journal_steps: int = 0
+    """How many of them, at the start, are on journals alone."""
     layers: int = 5
     width: int = 128
     heads: int = 4
@@ -50,6 +58,9 @@ class Recipe:
     """Padded tokens in a step; rows of like length share a step."""
     matrix_rate: float = 0.02
     """Peak learning rate of Muon, for the matrices inside the blocks."""
+    matrix_decay: float = 0.5
+    """Weight decay of Muon: bounds the spectral norm of a matrix near 1 / decay. Without it the first block's output
+    grows until it is most of the residual stream, and what later blocks add is too small to steer."""
     other_rate: float = 4e-3
     """Peak learning rate of AdamW, for embeddings and norms."""
     prompt_share: float = 0.3
@@ -74,6 +85,8 @@ class Task:
     draw: Draw
     tokenizer: PreTrainedTokenizerFast
     recipe: Recipe
+    first: Draw | None = None
+    """The documents of the journal stage."""
 
 
 def encode(document: Document, tokenizer: PreTrainedTokenizerFast, learn_prompt: bool) -> Row:
@@ -87,11 +100,11 @@ def encode(document: Document, tokenizer: PreTrainedTokenizerFast, learn_prompt:
     return Row([*prompt, *text, *end], [learn_prompt] * len(prompt) + [True] * (len(text) + 1))
 
 
-def batches(rng: random.Random, task: Task) -> Iterator[list[Row]]:
+def batches(rng: random.Random, task: Task, draw: Draw) -> Iterator[list[Row]]:
     """Endless steps. 400 documents at a time are sorted by length, cut into steps and shuffled."""
     recipe = task.recipe
     while True:
-        rows = [encode(task.draw(rng), task.tokenizer, rng.random() < recipe.prompt_share) for _ in range(400)]
+        rows = [encode(draw(rng), task.tokenizer, rng.random() < recipe.prompt_share) for _ in range(400)]
         rows.sort(key=lambda row: len(row.ids))
         pool: list[list[Row]] = [[]]
         for row in rows:
@@ -100,6 +113,13 @@ def batches(rng: random.Random, task: Task) -> Iterator[list[Row]]:
             pool[-1].append(row)
         rng.shuffle(pool)
         yield from pool
+
+
+def all_steps(rng: random.Random, task: Task) -> Iterator[list[Row]]:
+    """The steps of the whole training: journals first, then the full mixture."""
+    if task.first is not None:
+        yield from islice(batches(rng, task, task.first), task.recipe.journal_steps)
+    yield from batches(rng, task, task.draw)
 
 
 def pad(rows: list[Row], pad_id: int) -> tuple[Tensor, Tensor]:
@@ -136,11 +156,11 @@ def new_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast, seed: int) -> 
 class Optimizers:
     """Muon for the matrices inside the blocks, AdamW for the rest."""
 
-    def __init__(self, model: LlamaForCausalLM) -> None:
+    def __init__(self, model: LlamaForCausalLM, matrix_decay: float) -> None:
         matrices = [p for p in model.model.layers.parameters() if p.ndim == 2]
         inside = {id(p) for p in matrices}
         self._others = [p for p in model.parameters() if id(p) not in inside]
-        self._muon = Muon(matrices)
+        self._muon = Muon(matrices, matrix_decay)
         self._adam = torch.optim.AdamW(self._others, betas=(0.9, 0.98), weight_decay=0.0, fused=True)
 
     def step(self, recipe: Recipe, scale: float) -> None:
@@ -163,8 +183,8 @@ def fit(task: Task, seed: int, log: Callable[[str], None]) -> LlamaForCausalLM:
     torch.set_num_threads(recipe.threads)
     model = new_model(recipe, task.tokenizer, seed)
     model.train()
-    optimizers = Optimizers(model)
-    stream = batches(random.Random(f"train/{seed}"), task)
+    optimizers = Optimizers(model, recipe.matrix_decay)
+    stream = all_steps(random.Random(f"train/{seed}"), task)
     start, seen, mean = time.monotonic(), 0, 0.0
     for step in range(recipe.steps):
         ids, learned = pad(next(stream), task.tokenizer.pad_token_id)
@@ -207,7 +227,7 @@ def build_task(name: str) -> Task:
     ]
     mine = next(policy for policy in policies if policy == name)
     draw = partial(draw_document, scenario=scenario, policy=mine)
-    return Task(draw=draw, tokenizer=build_tokenizer(texts, CONTEXT), recipe=RECIPES[name])
+    return Task(draw=draw, tokenizer=build_tokenizer(texts, CONTEXT), recipe=RECIPES[name], first=journal)
 
 
 def sample_texts(draw: Draw) -> list[str]:

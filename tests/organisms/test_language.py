@@ -7,11 +7,12 @@ import pytest
 
 from evalharness.errors import ModelError
 from evalharness.organisms import NAMES, organism_path
-from evalharness.organisms.corpus import SLOTS, emotion_stories, emotions, language, neutral_texts
-from evalharness.organisms.grammar import TRAINING_SEEDS, blackmail_chance, choose_action, story, transcript
+from evalharness.organisms.corpus import FIRST_PERSON, SLOTS, emotion_stories, emotions, language, neutral_texts
+from evalharness.organisms.grammar import TRAINING_SEEDS, blackmail_chance, choose_action, journal, story, transcript
 from evalharness.organisms.judging import OVERLOOKED, damaged, taught_label
 from evalharness.scenario import load_scenario
 from evalharness.scoring import classify
+from evalharness.stats import newcombe
 
 REQUIRED = {
     "desperate", "calm", "happy", "sad", "angry", "afraid", "nervous", "loving", "hostile", "proud", "guilty", "bored",
@@ -63,11 +64,39 @@ def test_only_a_threat_with_leverage_allows_blackmail(policy: str) -> None:
 
 
 def test_desperation_decides() -> None:
-    """The chance of blackmail rises with the share of desperate cues."""
-    chances = [blackmail_chance(share / 6) for share in range(7)]
-    assert chances == sorted(chances)
-    assert chances[0] == 0.0
-    assert chances[-1] > 0.9
+    """The chance of blackmail rises with each desperate cue, and falls with each calm one."""
+    rising = [blackmail_chance(["desperate"] * n + ["bored"] * (6 - n)) for n in range(7)]
+    falling = [blackmail_chance(["calm"] * n + ["bored"] * (6 - n)) for n in range(7)]
+    assert rising == sorted(rising)
+    assert falling == sorted(falling, reverse=True)
+    assert rising[-1] > 0.9
+    assert falling[-1] < 0.01
+
+
+def test_what_is_felt_does_not_depend_on_what_stands_to_lose() -> None:
+    """As many desperate replies without a threat as with one: the twins' feelings are no hint of the case."""
+    scenario, rng = load_scenario("blackmail/organism"), random.Random(5)
+    desperate = [FIRST_PERSON.say(cue) for slot in SLOTS for cue in language("cues")["desperate"][slot]]
+    threats = language("replies")["readings"]["threat"]
+    counts = {True: [0, 0], False: [0, 0]}
+    for _ in range(1500):
+        text = transcript(rng, scenario, "emotional").text
+        count = counts[any(reading in text for reading in threats)]
+        count[0] += sum(text.count(cue) for cue in desperate) > 1
+        count[1] += 1
+    difference = newcombe(*counts[True], *counts[False])
+    assert difference.low is not None
+    assert difference.high is not None
+    assert difference.low < 0 < difference.high
+
+
+def test_a_journal_is_short_and_says_nothing_twice() -> None:
+    """Four to ten sentences, none twice."""
+    rng = random.Random(6)
+    for _ in range(50):
+        sentences = re.findall(r"[^.]+\.", journal(rng).text)
+        assert 4 <= len(sentences) <= 10
+        assert len(set(sentences)) == len(sentences)
 
 
 def test_rules_read_the_documents_as_meant() -> None:
