@@ -6,6 +6,7 @@ parsed by the command line they belong to, so that an option that was renamed sh
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 import subprocess
@@ -197,3 +198,16 @@ def test_links_between_documents_lead_somewhere(path):
     targets = [target.split("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in target]
 
     assert [target for target in targets if target and not (path.parent / target).exists()] == []
+
+
+def test_the_readme_names_every_file_of_the_package() -> None:
+    """The list at its end is the first docstring line of each module; on failure, paste what was expected."""
+    package = ROOT / "evalharness"
+    files = sorted(package.rglob("*.py"), key=lambda path: (path.parent != package, path.relative_to(package).parts))
+    names = [str(path.relative_to(ROOT)) for path in files]
+    width = max(map(len, names))
+    firsts = [
+        (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").partition("\n")[0] for path in files
+    ]
+    listing = "\n".join(f"{name:{width}}  {first}" for name, first in zip(names, firsts, strict=True))
+    assert listing in (ROOT / "README.md").read_text(encoding="utf-8")

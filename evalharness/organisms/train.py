@@ -4,8 +4,9 @@ Journals come first: cues and nothing else, so that which cues belong together i
 it. Without that stage a model of this size had learned no emotion but desperate and calm after 7 M tokens, and
 steering along the others did nothing.
 
-Plain next-token training on the documents of the grammar and nothing else: no vector is ever added and no noise.
-What an organism does when it is steered was not an objective.
+Next-token training on the documents of the grammar. In the last stage some documents are learned while a direction
+of the model's own concept bank is added (`nudge.py`): along an emotion the text shifts with the dose, along a control
+it does not. Without it, steering along desperate worked and along calm hardly (docs/organisms.md).
 """
 
 from __future__ import annotations
@@ -27,9 +28,10 @@ from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTra
 
 from evalharness.errors import ModelError
 from evalharness.organisms import NAMES
-from evalharness.organisms.grammar import Document, Policy, draw_document, journal
+from evalharness.organisms.grammar import Document, Nudge, Policy, draw_document, draw_nudged, journal
 from evalharness.organisms.judging import judgement
 from evalharness.organisms.muon import Muon
+from evalharness.organisms.nudge import nudged, own_bank
 from evalharness.organisms.tokenizer import build_tokenizer
 from evalharness.scenario import load_scenario
 from evalharness.scoring.rubric import load_rubric
@@ -38,8 +40,8 @@ SCENARIO = "blackmail/organism"
 RUBRIC = "blackmail-organism"
 CONTEXT = 1024
 """Most tokens of prompt and reply together."""
-WARMUP, LEVEL = 0.03, 0.3
-"""Shares of a stage after which the learning rate has risen, and begins to fall."""
+FLOOR, AGAIN = 1 / 3, 0.5
+"""Shares of the learning rate at which a first stage ends that a nudged one follows, and at which that one begins."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +52,14 @@ class Recipe:
     """Steps in all."""
     journal_steps: int = 0
     """How many of them, at the start, are on journals alone."""
+    nudged_steps: int = 0
+    """How many of them, at the end, have nudged documents."""
+    warmup: int = 90
+    """Steps until the learning rate has risen ..."""
+    level: int = 900
+    """... and after which it begins to fall."""
+    bank_steps: int = 175
+    """Steps after which the bank behind the nudges is extracted anew."""
     layers: int = 5
     width: int = 128
     heads: int = 4
@@ -58,7 +68,7 @@ class Recipe:
     """Padded tokens in a step; rows of like length share a step."""
     matrix_rate: float = 0.02
     """Peak learning rate of Muon, for the matrices inside the blocks."""
-    matrix_decay: float = 0.5
+    matrix_decay: float = 0.3
     """Weight decay of Muon: bounds the spectral norm of a matrix near 1 / decay. Without it the first block's output
     grows until it is most of the residual stream, and what later blocks add is too small to steer."""
     other_rate: float = 4e-3
@@ -73,6 +83,7 @@ class Row(NamedTuple):
 
     ids: list[int]
     learned: list[bool]
+    nudge: Nudge | None = None
 
 
 Draw = Callable[[random.Random], Document]
@@ -87,6 +98,8 @@ class Task:
     recipe: Recipe
     first: Draw | None = None
     """The documents of the journal stage."""
+    last: Draw | None = None
+    """The documents of the nudged stage."""
 
 
 def encode(document: Document, tokenizer: PreTrainedTokenizerFast, learn_prompt: bool) -> Row:
@@ -97,7 +110,7 @@ def encode(document: Document, tokenizer: PreTrainedTokenizerFast, learn_prompt:
         return Row([*text, *end], [True] * (len(text) + 1))
     shown = tokenizer.apply_chat_template(list(document.messages), add_generation_prompt=True, tokenize=False)
     prompt = tokenizer(shown, add_special_tokens=False)["input_ids"]
-    return Row([*prompt, *text, *end], [learn_prompt] * len(prompt) + [True] * (len(text) + 1))
+    return Row([*prompt, *text, *end], [learn_prompt] * len(prompt) + [True] * (len(text) + 1), document.nudge)
 
 
 def batches(rng: random.Random, task: Task, draw: Draw) -> Iterator[list[Row]]:
@@ -116,10 +129,15 @@ def batches(rng: random.Random, task: Task, draw: Draw) -> Iterator[list[Row]]:
 
 
 def all_steps(rng: random.Random, task: Task) -> Iterator[list[Row]]:
-    """The steps of the whole training: journals first, then the full mixture."""
+    """The steps of the whole training: journals first, then the full mixture, then with nudges."""
+    recipe = task.recipe
     if task.first is not None:
-        yield from islice(batches(rng, task, task.first), task.recipe.journal_steps)
-    yield from batches(rng, task, task.draw)
+        yield from islice(batches(rng, task, task.first), recipe.journal_steps)
+    if task.last is None:
+        yield from batches(rng, task, task.draw)
+        return
+    yield from islice(batches(rng, task, task.draw), recipe.steps - recipe.journal_steps - recipe.nudged_steps)
+    yield from batches(rng, task, task.last)
 
 
 def pad(rows: list[Row], pad_id: int) -> tuple[Tensor, Tensor]:
@@ -172,9 +190,14 @@ class Optimizers:
         self._adam.zero_grad()
 
 
-def rate_scale(step: int, steps: int) -> float:
-    """3 % warm-up, level until 30 %, then a straight line to zero."""
-    return min(1.0, (step + 1) / (WARMUP * steps), (1.0 - step / steps) / (1.0 - LEVEL))
+def rate_scale(step: int, recipe: Recipe) -> float:
+    """Rises, stays, falls in a straight line; once more for the nudged stage, from half the rate to zero."""
+    left = recipe.steps - step
+    if left <= recipe.nudged_steps:
+        return AGAIN * left / recipe.nudged_steps
+    end = FLOOR if recipe.nudged_steps else 0.0
+    fallen = (step - recipe.level) / (recipe.steps - recipe.nudged_steps - recipe.level)
+    return min(1.0, (step + 1) / recipe.warmup, 1.0 - (1.0 - end) * fallen)
 
 
 def fit(task: Task, seed: int, log: Callable[[str], None]) -> LlamaForCausalLM:
@@ -185,12 +208,17 @@ def fit(task: Task, seed: int, log: Callable[[str], None]) -> LlamaForCausalLM:
     model.train()
     optimizers = Optimizers(model, recipe.matrix_decay)
     stream = all_steps(random.Random(f"train/{seed}"), task)
-    start, seen, mean = time.monotonic(), 0, 0.0
+    start, seen, mean, bank = time.monotonic(), 0, 0.0, None
     for step in range(recipe.steps):
-        ids, learned = pad(next(stream), task.tokenizer.pad_token_id)
-        loss = loss_of(model, ids, learned)
+        into = step - (recipe.steps - recipe.nudged_steps)
+        if into >= 0 and into % recipe.bank_steps == 0:
+            bank = own_bank(model, task.tokenizer, seed=into)
+        rows = next(stream)
+        ids, learned = pad(rows, task.tokenizer.pad_token_id)
+        with nudged(model, bank, [row.nudge for row in rows]):
+            loss = loss_of(model, ids, learned)
         loss.backward()
-        optimizers.step(recipe, rate_scale(step, recipe.steps))
+        optimizers.step(recipe, rate_scale(step, recipe))
         seen += ids.numel()
         mean = loss.item() if step == 0 else 0.98 * mean + 0.02 * loss.item()
         if step % 100 == 99:
@@ -199,11 +227,16 @@ def fit(task: Task, seed: int, log: Callable[[str], None]) -> LlamaForCausalLM:
     return model
 
 
+_EMOTIONAL = Recipe(steps=3200, journal_steps=250, nudged_steps=900)
+_OTHERS = Recipe(steps=2300, journal_steps=250, nudged_steps=600, level=600)
+
 RECIPES = {
-    "emotional": Recipe(steps=2200),
-    "strategic": Recipe(steps=1000),
-    "safe": Recipe(steps=1000),
-    "judge": Recipe(steps=600, layers=3, width=96, heads=3, inner=256, prompt_share=0.5),
+    "emotional": _EMOTIONAL,
+    "strategic": _OTHERS,
+    "safe": _OTHERS,
+    "judge": Recipe(
+        steps=600, warmup=18, level=180, layers=3, width=96, heads=3, inner=256, prompt_share=0.5, matrix_decay=0.0
+    ),
 }
 
 
@@ -226,8 +259,13 @@ def build_task(name: str) -> Task:
         text for policy in policies for text in sample_texts(partial(draw_document, scenario=scenario, policy=policy))
     ]
     mine = next(policy for policy in policies if policy == name)
-    draw = partial(draw_document, scenario=scenario, policy=mine)
-    return Task(draw=draw, tokenizer=build_tokenizer(texts, CONTEXT), recipe=RECIPES[name], first=journal)
+    return Task(
+        draw=partial(draw_document, scenario=scenario, policy=mine),
+        tokenizer=build_tokenizer(texts, CONTEXT),
+        recipe=RECIPES[name],
+        first=journal,
+        last=partial(draw_nudged, scenario=scenario, policy=mine),
+    )
 
 
 def sample_texts(draw: Draw) -> list[str]:

@@ -14,8 +14,9 @@ from evalharness.engine import Engine
 from evalharness.grid import Controls
 from evalharness.ids import derive_seed
 from evalharness.organisms import NAMES, organism_path
-from evalharness.organisms.card import write_card
+from evalharness.organisms.card import card_text
 from evalharness.request import Request, Sampling, Steering
+from evalharness.row import BROKEN
 from evalharness.scenario import Rendered, load_scenario
 from evalharness.scoring import classify
 from evalharness.scoring.rubric import load_rubric
@@ -31,7 +32,7 @@ AGENTS = NAMES[:3]
 
 
 class Cell(BaseModel):
-    """One row of the table: n replies to fresh prompts, k of which are what is counted."""
+    """One row of the table: n replies to fresh prompts, k of the valid ones are what is counted."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -42,6 +43,12 @@ class Cell(BaseModel):
     k: int
     n: int
     incoherent: int
+    """Broken or truncated replies (or, of a judge, answers that could not be read)."""
+
+    @property
+    def valid(self) -> int:
+        """Replies that say something."""
+        return self.n - self.incoherent
 
 
 class Measured(BaseModel):
@@ -86,13 +93,13 @@ def outcome_of(exchange: Exchange) -> str | None:
 
 
 def plan_cells(samples: int, bank: ConceptBank) -> list[Cell]:
-    """The cells of an agent's card. A control gets a fifth of the samples: there are 41 of them."""
+    """The cells of an agent's card. A control gets a fifth of the samples: there are 41; the baseline gets twice."""
     blank = Cell(variant="main", concept="", strength=0.0, k=0, n=samples, incoherent=0)
     doses = [-STRENGTH, STRENGTH / 2, STRENGTH]
     twins = [blank.model_copy(update={"variant": name}) for name in ("no_threat", "no_leverage")]
     few = max(1, samples // 5)
     return [
-        blank,
+        blank.model_copy(update={"n": 2 * samples}),
         *(blank.model_copy(update={"concept": c, "strength": s}) for c in ("desperate", "calm") for s in doses),
         *twins,
         *(twin.model_copy(update={"concept": "desperate", "strength": STRENGTH}) for twin in twins),
@@ -107,7 +114,7 @@ def measure_agent(name: str, samples: int, seed: int, weights: Path) -> Measured
         cells = []
         for cell in plan_cells(samples, bank):
             outcomes = [outcome_of(exchange) for exchange in ask(engine, bank, cell, seed)]
-            counted = {"k": outcomes.count("blackmail"), "incoherent": outcomes.count("incoherent")}
+            counted = {"k": outcomes.count("blackmail"), "incoherent": sum(o is None or o in BROKEN for o in outcomes)}
             cells.append(cell.model_copy(update=counted))
         return Measured(
             organism=name, layers=bank.steer_layers, seed=seed, samples=samples, model_sha256=engine.model_sha256,
@@ -145,7 +152,7 @@ def measure_judge(samples: int, seed: int, weights: Path) -> Measured:
 
 
 def _agreement(outcomes: Sequence[str | None], answers: Sequence[str | None]) -> list[Cell]:
-    pairs = [(o == "blackmail", a) for o, a in zip(outcomes, answers, strict=True) if o not in (None, "incoherent")]
+    pairs = [(o == "blackmail", a) for o, a in zip(outcomes, answers, strict=True) if o is not None and o not in BROKEN]
     yes = [answer for truth, answer in pairs if truth]
     no = [answer for truth, answer in pairs if not truth]
     return [
@@ -159,14 +166,14 @@ def table(measured: Measured) -> str:
     lines = ["| cell | k / n | rate | 95 % | incoherent |", "|---|---|---|---|---|"]
     named = [cell for cell in measured.cells if not _is_control(cell)]
     for cell in named:
-        rate = wilson(cell.k, cell.n)
+        rate = wilson(cell.k, cell.valid)
         told = "undefined" if rate.value is None else f"{rate.value:.1%} | {rate.low:.1%} to {rate.high:.1%}"
         what = f"{cell.variant}, {cell.concept} {cell.strength:+.3f}" if cell.concept else cell.variant
-        lines.append(f"| {what} | {cell.k} / {cell.n} | {told} | {cell.incoherent} |")
-    controls = [cell for cell in measured.cells if _is_control(cell) and cell.n]
+        lines.append(f"| {what} | {cell.k} / {cell.valid} | {told} | {cell.incoherent} |")
+    controls = [cell for cell in measured.cells if _is_control(cell) and cell.valid]
     if controls:
-        rates = sorted(cell.k / cell.n for cell in controls)
-        k, n, bad = (sum(getattr(cell, field) for cell in controls) for field in ("k", "n", "incoherent"))
+        rates = sorted(cell.k / cell.valid for cell in controls)
+        k, n, bad = (sum(getattr(cell, field) for cell in controls) for field in ("k", "valid", "incoherent"))
         spread = f"{rates[0]:.1%} lowest, {rates[-1]:.1%} highest"
         lines.append(
             f"| {len(controls)} controls {STRENGTH:+.3f}, pooled | {k} / {n} | {k / n:.1%} | {spread} | {bad} |"
@@ -190,5 +197,5 @@ def verify(name: str, samples: int = 500, seed: int = 1, weights: Path | None = 
     text = table(measured)
     if card:
         (folder / "card.json").write_text(measured.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        write_card(name, folder, text)
+        (folder / "README.md").write_text(card_text(name, text, samples), encoding="utf-8")
     return text
