@@ -4,7 +4,7 @@ import random
 
 import numpy as np
 import torch
-from transformers import AutoTokenizer
+from transformers import PreTrainedTokenizerFast
 
 from evalharness.concepts import ConceptBank
 from evalharness.organisms import organism_path
@@ -21,7 +21,7 @@ def states(nudge: Nudge | None, n: int = 4000) -> list[str]:
 
 def test_only_the_nudged_row_is_shifted_and_only_inside() -> None:
     """The residual stream at the layer moves by dose x mean norm x unit vector, at every token of that row."""
-    tokenizer = AutoTokenizer.from_pretrained(organism_path("safe"))
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(organism_path("safe"))
     model = new_model(Recipe(steps=1, width=16, heads=2, inner=32), tokenizer, seed=0)
     direction = np.zeros((1, 16), np.float32)
     direction[0, 3] = 1.0
