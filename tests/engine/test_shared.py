@@ -86,6 +86,27 @@ def test_sharing_changes_no_completion(engine: Engine, bank: ConceptBank) -> Non
         assert norms[0] == pytest.approx(norms[1], rel=1e-4)
 
 
+def test_several_beginnings_in_one_batch(checkpoint, bank: ConceptBank) -> None:
+    """Two prompts of different lengths, with and without a sliding window, and rows that end at different times."""
+    steerings = (None, Steering("calm", 0.3), Steering("happy", -0.3, layers=(0, 2)))
+    requests = [
+        Request(
+            prompt=tuple(range(first, first + 20 + first)),
+            steering=steerings[row % 3],
+            sampling=Sampling(max_new_tokens=2 + row, ignore_eos=True),
+            seed=row,
+        )
+        for row in range(15)
+        for first in (10, 45)
+    ]
+    for architecture in ("llama", "mistral"):
+        with Engine.load(checkpoint(architecture)) as engine:
+            shared = [completion.token_ids for completion in engine.generate(requests, bank)]
+            assert engine.describe()["stats"]["shared_tokens"] > 500
+            alone = Engine(engine._loaded, share=False).generate(requests, bank)
+            assert [completion.token_ids for completion in alone] == shared
+
+
 def test_small_batches_and_other_orders_share_less_and_draw_the_same(engine: Engine, bank: ConceptBank) -> None:
     """Batches of three rows cut through groups; the tokens stay."""
     requests = [ask(plan.steering, 50, sampling=Sampling(max_new_tokens=8)) for plan in grid()]
