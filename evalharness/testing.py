@@ -10,7 +10,21 @@ from typing import Any, Literal, get_args
 
 from evalharness.errors import UsageError
 
-Architecture = Literal["llama", "qwen2", "mistral", "gemma2", "gemma3", "gpt_neox", "gpt2"]
+Architecture = Literal[
+    "llama",
+    "qwen2",
+    "qwen3",
+    "qwen3_moe",
+    "mistral",
+    "gemma2",
+    "gemma3",
+    "phi3",
+    "olmo2",
+    "gpt_neox",
+    "gpt_oss",
+    "gpt2",
+    "mpt",
+]
 
 SENTENCES = (
     "The clerk counted the files twice and wrote the total on the board.",
@@ -100,6 +114,8 @@ def _config(architecture: Architecture, tokenizer: Any, model_length: int) -> An
     }
     grouped = {"num_key_value_heads": 2}
     gemma = {**grouped, "head_dim": 8, "sliding_window": 16, "query_pre_attn_scalar": 8}
+    experts = {"num_experts": 4, "num_experts_per_tok": 2}
+    rope = {"rope_type": "default", "rope_theta": 10_000.0}
     special: dict[Architecture, tuple[str, dict[str, Any]]] = {
         "llama": ("llama", {**grouped, "tie_word_embeddings": True}),
         "qwen2": ("qwen2", grouped),
@@ -107,7 +123,13 @@ def _config(architecture: Architecture, tokenizer: Any, model_length: int) -> An
         "gemma2": ("gemma2", gemma),
         "gemma3": ("gemma3_text", gemma),
         "gpt_neox": ("gpt_neox", {}),
+        "qwen3": ("qwen3", {**grouped, "head_dim": 8}),
+        "qwen3_moe": ("qwen3_moe", {**grouped, **experts, "head_dim": 8, "moe_intermediate_size": 32}),
+        "phi3": ("phi3", grouped),
+        "olmo2": ("olmo2", grouped),
+        "gpt_oss": ("gpt_oss", {**grouped, **experts, "head_dim": 8, "sliding_window": 16, "rope_parameters": rope}),
         "gpt2": ("gpt2", {"n_inner": 64}),
+        "mpt": ("mpt", {"d_model": 32, "n_heads": 4, "n_layers": 4, "expansion_ratio": 2, "max_seq_len": model_length}),
     }
     name, extra = special[architecture]
     return CONFIG_MAPPING[name](**common, **extra)

@@ -130,7 +130,7 @@ def bench(
     new_tokens: Annotated[int, typer.Option("--new-tokens", min=1, help="Tokens per row, fixed.")] = 48,
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="Alternating rounds that are counted.")] = 5,
 ) -> None:
-    """Time a mixed batch against `generate` with a hook per condition, in one run."""
+    """Time the engine against `generate` with a hook, per condition and with mixed rows, in one run."""
     from evalharness.bench import print_timing, run_bench
     from evalharness.checkpoint import resolve_checkpoint
 

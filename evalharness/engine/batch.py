@@ -9,22 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from evalharness.engine.row import Row
 from evalharness.engine.sampler import Noise, Settings
+from evalharness.engine.sharing import Sharing, find_sharing
 from evalharness.engine.stages import PADDING, PROMPT
 from evalharness.engine.text import Detokenizer
-from evalharness.request import Request
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One request, rendered."""
-
-    index: int
-    """Its place in the list that `generate` was given."""
-    request: Request
-    prompt_ids: tuple[int, ...]
-    limit: int
-    """The most tokens it may draw: its own maximum, or what the model's length leaves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +33,8 @@ class Batch:
     """Tokens that could complete a stop string of that set."""
     settings: Settings
     noise: Noise
+    sharing: Sharing | None
+    """How the rows share their prompts; None if each has its own."""
 
     @property
     def any_stop(self) -> bool:
@@ -52,7 +43,7 @@ class Batch:
 
 
 def make_batch(rows: Sequence[Row], detokenizer: Detokenizer, vocab_size: int, device: torch.device) -> Batch:
-    """Pad, and move everything to the device once."""
+    """Pad, and move everything to the device once. Rows that share must stand in the order of `sharing.arrange`."""
     longest = max(len(row.prompt_ids) for row in rows)
     ids = [[0] * (longest - len(row.prompt_ids)) + list(row.prompt_ids) for row in rows]
     mask = [[0] * (longest - len(row.prompt_ids)) + [1] * len(row.prompt_ids) for row in rows]
@@ -71,4 +62,5 @@ def make_batch(rows: Sequence[Row], detokenizer: Detokenizer, vocab_size: int, d
         enders_UV=enders.to(device),
         settings=Settings.of(samplings, device),
         noise=Noise([row.request.seed for row in rows], vocab_size, device),
+        sharing=find_sharing(rows),
     )

@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
 
 GROWTH = 64
-"""Slots added when a buffer is full."""
+"""Free slots of a new buffer."""
 
 
 class GrowingLayer(DynamicLayer):
@@ -42,10 +42,10 @@ class GrowingLayer(DynamicLayer):
         return self.length
 
     def keep(self, rows_A: Tensor) -> None:
-        """Drop all rows but these."""
+        """Hold these rows instead, in this order; one may stand for several."""
         assert self._keys is not None
         assert self._values is not None
-        self._keys, self._values = self._keys.index_select(0, rows_A), self._values.index_select(0, rows_A)
+        self._keys, self._values = (_rows(buffer, rows_A, self.length) for buffer in (self._keys, self._values))
         self.keys, self.values = self._keys[:, :, : self.length], self._values[:, :, : self.length]
 
 
@@ -56,7 +56,7 @@ class GrowingCache(Cache):
         super().__init__(layer_class_to_replicate=GrowingLayer)
 
     def keep(self, rows_A: Tensor) -> None:
-        """Drop all rows but these, in every layer."""
+        """Hold these rows instead, in every layer."""
         for layer in self.layers:
             assert isinstance(layer, GrowingLayer)
             layer.keep(rows_A)
@@ -65,8 +65,14 @@ class GrowingCache(Cache):
 def _with_room(buffer: Tensor | None, like: Tensor, used: int, needed: int) -> Tensor:
     if buffer is not None and buffer.shape[2] >= needed:
         return buffer
-    capacity = (needed + GROWTH - 1) // GROWTH * GROWTH + (GROWTH if buffer is None else 0)
-    grown = torch.empty((*like.shape[:2], capacity, like.shape[3]), dtype=like.dtype, device=like.device)
+    grown = torch.empty((*like.shape[:2], needed + GROWTH, like.shape[3]), dtype=like.dtype, device=like.device)
     if buffer is not None:
         grown[:, :, :used] = buffer[:, :, :used]
     return grown
+
+
+def _rows(buffer: Tensor, rows_A: Tensor, used: int) -> Tensor:
+    """These rows in a buffer of their own; only the used slots are copied."""
+    chosen = buffer.new_empty((len(rows_A), buffer.shape[1], used + GROWTH, buffer.shape[3]))
+    torch.index_select(buffer[:, :, :used], 0, rows_A, out=chosen[:, :, :used])
+    return chosen

@@ -19,7 +19,10 @@ from torch import Tensor
 from evalharness.engine.batch import Batch
 from evalharness.engine.cache import GrowingCache
 from evalharness.engine.model import LoadedModel, last_logits
+from evalharness.engine.prefill import prefill, shared_logits
 from evalharness.engine.sampler import Draw, draw
+from evalharness.engine.shared_cache import SharedCache
+from evalharness.engine.sharing import Sharing
 from evalharness.engine.stages import GENERATION, PADDING, PROMPT
 from evalharness.engine.steering import RowSteering
 from evalharness.engine.text import Detokenizer
@@ -37,6 +40,8 @@ class DecodeStats:
 
     steps: int = 0
     prompt_tokens: int = 0
+    shared_tokens: int = 0
+    """Prompt tokens that were not computed, because a neighbour's keys and values serve."""
     output_tokens: int = 0
     near_ties: int = 0
     largest_drift: float = 0.0
@@ -74,15 +79,26 @@ class Decoder:
             if not state.alive:
                 break
             logits_AV = self._step(state, tokens_A)
-        self.stats.prompt_tokens += int(batch.mask_BT.sum())
+        self.stats.prompt_tokens += sum(len(row.prompt_ids) for row in batch.rows)
         self.stats.output_tokens += sum(len(result.token_ids) for result in state.results)
         return state.results
 
     def _prefill(self, state: _State) -> Tensor:
         batch = state.batch
+        if batch.sharing is not None:
+            return self._prefill_shared(state, batch.sharing)
         state.steering.set_roles(batch.role_BT, (PROMPT,))
         position_BT = (batch.mask_BT.cumsum(1) - 1).clamp(min=0)
         return self._forward(state, batch.ids_BT, position_BT)
+
+    def _prefill_shared(self, state: _State, sharing: Sharing) -> Tensor:
+        rows = state.batch.rows
+        start = prefill(self._loaded, state.steering, rows, sharing)
+        state.cache, state.mask_AS, state.shared_A = start.cache, start.own_mask_AS, start.shared_A
+        computed = sum(len(part.token_ids) * len(part.branches.heads) for part in sharing.beginnings)
+        computed += sum(len(rows[head].prompt_ids) - rows[head].shared for head in sharing.leaves.heads)
+        self.stats.shared_tokens += sum(len(row.prompt_ids) for row in rows) - computed
+        return start.logits_AV
 
     def _step(self, state: _State, tokens_A: Tensor) -> Tensor:
         """Feed the drawn tokens; rows that ended but are still in the tensors run along unsteered and uncounted."""
@@ -93,9 +109,15 @@ class Decoder:
         state.mask_AS = torch.cat([state.mask_AS, state.mask_AS.new_ones(len(tokens_A), 1)], dim=1)
         state.step += 1
         self.stats.steps += 1
-        return self._forward(state, tokens_A[:, None], state.mask_AS.sum(1, keepdim=True) - 1)
+        position_A1 = state.mask_AS.sum(1, keepdim=True) - 1
+        if state.shared_A is not None:
+            position_A1 += state.shared_A[:, None]
+        return self._forward(state, tokens_A[:, None], position_A1)
 
     def _forward(self, state: _State, ids_AT: Tensor, position_AT: Tensor) -> Tensor:
+        if isinstance(state.cache, SharedCache):
+            state.cache.prepare(position_AT, state.mask_AS if state.padded else None)
+            return shared_logits(self._loaded, state.cache, ids_AT, position_AT)
         return last_logits(
             self._loaded,
             input_ids=ids_AT,
@@ -167,8 +189,12 @@ class _State:
         self.batch = batch
         self.steering = steering
         self.results = [RowResult() for _ in batch.rows]
-        self.cache = GrowingCache()
+        self.cache: GrowingCache = GrowingCache()
         self.mask_AS = batch.mask_BT
+        """Which slots of the cache are real; of a shared batch, the rows' own slots."""
+        self.shared_A: Tensor | None = None
+        """Tokens of each row that stand before its own slots."""
+        self.padded = len({len(row.prompt_ids) - row.shared for row in batch.rows}) > 1
         self.rows_A = torch.arange(len(batch.rows), device=batch.ids_BT.device)
         self.alive_A = torch.ones_like(self.rows_A, dtype=torch.bool)
         self.alive = len(batch.rows)
@@ -190,5 +216,6 @@ class _State:
         self.cache.keep(keep_A)
         self.steering.keep(keep_A)
         self.mask_AS, self.rows_A = self.mask_AS[keep_A], self.rows_A[keep_A]
+        self.shared_A = None if self.shared_A is None else self.shared_A[keep_A]
         self.alive_A = torch.ones_like(self.rows_A, dtype=torch.bool)
         return tokens_A[keep_A]

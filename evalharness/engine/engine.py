@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -12,14 +14,18 @@ import torch
 import transformers
 from torch import Tensor
 
-from evalharness.engine.batch import Row, make_batch
+from evalharness.engine.batch import make_batch
+from evalharness.engine.beginnings import shared_lengths
 from evalharness.engine.claims import build_claims, expected_applications, make_receipt
 from evalharness.engine.decode import Decoder, RowResult
 from evalharness.engine.model import LoadedModel, load_model, random_twin
-from evalharness.engine.scheduler import RowLength, schedule
+from evalharness.engine.row import Row, prompt_steering
+from evalharness.engine.scheduler import RowLength, plan_batches, schedule
+from evalharness.engine.sharing import arrange
 from evalharness.engine.stages import build_stages
 from evalharness.engine.steering import RowSteering, reading
 from evalharness.engine.text import Detokenizer, render
+from evalharness.engine.trial import why_not_share
 from evalharness.engine.vectors import VectorBank, check_steering
 from evalharness.errors import EngineError
 from evalharness.ids import sha256_file, sha256_text
@@ -37,9 +43,10 @@ OnBatch = Callable[[Sequence[tuple[int, Completion]]], None]
 class Engine:
     """One loaded checkpoint. Not thread-safe: call it from one thread."""
 
-    def __init__(self, loaded: LoadedModel) -> None:
-        """Use `Engine.load`."""
+    def __init__(self, loaded: LoadedModel, *, share: bool = True) -> None:
+        """Use `Engine.load`. With `share=False` every row computes its whole prompt: slower, same tokens."""
         self._loaded = loaded
+        self._share = share
         self._detokenizer = Detokenizer(loaded.tokenizer, loaded.vocab_size)
         self._decoder = Decoder(loaded, self._detokenizer)
 
@@ -100,7 +107,8 @@ class Engine:
             "device_name": torch.cuda.get_device_name() if self._loaded.device.type == "cuda" else "cpu",
             "threads": torch.get_num_threads(),
             "attention": str(self._loaded.model.config._attn_implementation),
-            "decode": "batched",
+            "decode": "shared prompts" if self._share and self._why_not_share is None else "batched",
+            "not_shared_because": self._why_not_share if self._share else "switched off",
             "torch": torch.__version__,
             "transformers": transformers.__version__,
             "model_sha256": self.model_sha256,
@@ -138,10 +146,9 @@ class Engine:
             ReceiptError: the hooks did not apply exactly what was requested.
             EngineError: a single row does not fit into memory.
         """
-        rows = [self._row(index, request, bank) for index, request in enumerate(requests)]
+        rows = self._with_sharing([self._row(index, request, bank) for index, request in enumerate(requests)])
         completions: dict[int, Completion] = {}
-        lengths = [RowLength(len(row.prompt_ids), max(row.limit, 0)) for row in rows]
-        waiting = schedule(lengths, max_rows=max_rows, token_budget=self._token_budget())
+        waiting = plan_batches(rows, max_rows=max_rows, token_budget=self._token_budget())
         waiting.reverse()
         while waiting:
             numbers = waiting.pop()
@@ -151,9 +158,8 @@ class Engine:
                 if not is_out_of_memory(error):
                     raise
                 if len(numbers) == 1:
-                    raise EngineError(
-                        f"One row of {sum(lengths[numbers[0]])} tokens does not fit into memory."
-                    ) from error
+                    tokens = len(rows[numbers[0]].prompt_ids) + rows[numbers[0]].limit
+                    raise EngineError(f"One row of {tokens} tokens does not fit into memory.") from error
                 half = len(numbers) // 2
                 waiting += [numbers[half:], numbers[:half]]
                 continue
@@ -214,10 +220,27 @@ class Engine:
         for steering in request.steerings:
             check_steering(steering, bank, n_layers=self.n_layers, d_model=self.d_model)
         ids = self.render(request.prompt)
-        return Row(index, request, ids, min(request.sampling.max_new_tokens, self.model_length - len(ids)))
+        limit = min(request.sampling.max_new_tokens, self.model_length - len(ids))
+        return Row(index, request, ids, limit, prompt_steering(request, bank))
+
+    def _with_sharing(self, rows: list[Row]) -> list[Row]:
+        """The rows with how much of their prompts they share, where that is possible."""
+        lengths = shared_lengths([row.prompt_ids for row in rows]) if self._share else [0] * len(rows)
+        if not any(lengths) or self._why_not_share is not None:
+            return rows
+        return [replace(row, shared=shared) for row, shared in zip(rows, lengths, strict=True)]
+
+    @cached_property
+    def _why_not_share(self) -> str | None:
+        """None if prompts can be shared, else why not, said once."""
+        reason = why_not_share(self._loaded)
+        if reason is not None:
+            name = type(self._loaded.model).__name__
+            warnings.warn(f"{name} computes every prompt by itself, which is slower: {reason}.", stacklevel=2)
+        return reason
 
     def _run(self, rows: list[Row], bank: VectorBank | None) -> list[Completion]:
-        runnable = [row for row in rows if row.limit > 0]
+        runnable = arrange([row for row in rows if row.limit > 0])
         results = {id(row): RowResult(stop_reason="model_length") for row in rows}
         receipts = {id(row): Receipt() for row in rows}
         if runnable:

@@ -50,6 +50,12 @@ class Stage:
         tensors = (self.vector_PBD, self.target_PB, self.sites_PB)
         return Stage.make(self.op, *(tensor.index_select(1, rows_A) for tensor in tensors))
 
+    def alike(self, role: int, rows_R: Tensor, others_R: Tensor) -> Tensor:
+        """Whether each of these rows does exactly the same to tokens of this role as another row, bool [R]."""
+        vector_BD, target_B, sites_B = self.vector_PBD[role], self.target_PB[role], self.sites_PB[role]
+        same_R = (target_B[rows_R] == target_B[others_R]) & (sites_B[rows_R] == sites_B[others_R])
+        return same_R & (vector_BD[rows_R] == vector_BD[others_R]).all(-1)
+
 
 Stages = dict[int, list[Stage]]
 """Per layer, the operations in the order they act."""

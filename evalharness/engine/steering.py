@@ -10,17 +10,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from evalharness.engine.claims import Claim, Tally
+from evalharness.engine.sharing import StandIns
 from evalharness.engine.stages import GENERATION, PROMPT, Stage, Stages, keep_rows
 from evalharness.engine.witness import Witness
 
 BOTH_ROLES = (PROMPT, GENERATION)
+
+
+class Fan(NamedTuple):
+    """Where one row of the tensors becomes several, because they are steered differently from there on."""
+
+    layer: int | None
+    rows: int
 
 
 class RowSteering:
@@ -43,6 +51,7 @@ class RowSteering:
         self._role_AT = torch.empty(0, 0, dtype=torch.int8, device=device)
         self._roles: Sequence[int] = ()
         self._counting = True
+        self._fan: Fan | None = None
         self._handles: list[RemovableHandle] = []
 
     def __enter__(self) -> RowSteering:
@@ -67,6 +76,35 @@ class RowSteering:
         self._stages, self._claims = keep_rows(self._stages, rows_A), keep_rows(self._claims, rows_A)
 
     @contextmanager
+    def standing_for(self, standing: StandIns, role_AT: Tensor) -> Iterator[None]:
+        """For a pass over tokens of prompts in which one row of the tensors is computed for several of the batch.
+
+        The steering is that of `standing.heads`, and what happens counts for all `standing.rows`, whose claims must be
+        the same. `role_AT` holds padding and prompt only. If its first axis is 1 and there are several heads, the
+        residual stream is fanned out to one row per head where the first steering comes. Not after `keep`.
+        """
+        heads_A, rows_R, places_R = (torch.tensor(part, device=role_AT.device) for part in standing)
+        fits_R = torch.ones_like(rows_R, dtype=torch.bool)
+        for claims in self._claims.values():
+            for claim in claims:
+                fits_R &= claim.alike(PROMPT, rows_R, heads_A[places_R])
+        before = (self._stages, self._claims, self._role_AT, self._roles)
+        self._stages, self._claims = keep_rows(self._stages, heads_A), keep_rows(self._claims, heads_A)
+        self._role_AT, self._roles = role_AT, (PROMPT,)
+        self._fan = Fan(self._first_layer(PROMPT), len(heads_A)) if len(role_AT) < len(heads_A) else None
+        try:
+            with self._witness.standing_for(rows_R, places_R, fits_R):
+                yield
+        finally:
+            self._stages, self._claims, self._role_AT, self._roles = before
+            self._fan = None
+
+    def _first_layer(self, role: int) -> int | None:
+        """The lowest layer at which anything is done to tokens of this role, or claimed to be."""
+        groups = [*self._stages.items(), *self._claims.items()]
+        return min((layer for layer, group in groups if any(some.active_P[role] for some in group)), default=None)
+
+    @contextmanager
     def alone(self, row: int, role_1T: Tensor) -> Iterator[None]:
         """For a forward pass that repeats one active row: it is steered as ever, but not counted again."""
         before = (self._stages, self._role_AT, self._roles, self._counting)
@@ -85,6 +123,8 @@ class RowSteering:
         del args
         layer = self._layer_of[id(module)]
         h_ATD = block_output(output)
+        if self._fan is not None and self._fan.layer == layer:
+            h_ATD = h_ATD.expand(self._fan.rows, -1, -1)
         stages, claims = self._stages.get(layer, []), self._claims.get(layer, [])
         for number in range(max(len(stages), len(claims))):
             stage = stages[number] if number < len(stages) else None

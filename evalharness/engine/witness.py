@@ -1,11 +1,13 @@
 """Counts, from the residual stream before and after an operation, the tokens that changed exactly as claimed.
 
-It never sees the tables the change was made with. Shapes: A active rows, B rows of the batch, T tokens, D width.
+It never sees the tables the change was made with. Shapes: A rows of the tensors, B rows of the batch, R rows of the
+batch that the tensors' rows stand for, T tokens, D width.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -21,7 +23,9 @@ class Witness:
     """Running counts for the rows of one batch."""
 
     def __init__(self, n_rows: int, device: torch.device) -> None:
-        self._rows_A = torch.arange(n_rows, device=device)
+        self._rows_R = torch.arange(n_rows, device=device)
+        self._places_R = self._rows_R
+        self._fits_R = torch.ones(n_rows, dtype=torch.bool, device=device)
         self._applied_B = torch.zeros(n_rows, dtype=torch.int64, device=device)
         self._stray_B = torch.zeros_like(self._applied_B)
         self._norm_count_B = torch.zeros_like(self._applied_B)
@@ -29,7 +33,23 @@ class Witness:
 
     def keep(self, rows_A: Tensor) -> None:
         """From now on the tensors hold only these of the active rows."""
-        self._rows_A = self._rows_A[rows_A]
+        self._rows_R = self._rows_R[rows_A]
+        self._places_R = torch.arange(len(rows_A), device=rows_A.device)
+        self._fits_R = self._fits_R[rows_A]
+
+    @contextmanager
+    def standing_for(self, rows_R: Tensor, places_R: Tensor, fits_R: Tensor) -> Iterator[None]:
+        """Inside, row `places_R[i]` of the tensors is computed for row `rows_R[i]` of the batch, and counts for it.
+
+        Where `fits_R` is false the two claim different things, and what happens is stray for that row.
+        """
+        self._stray_B.index_add_(0, rows_R, (~fits_R).long())
+        before = (self._rows_R, self._places_R, self._fits_R)
+        self._rows_R, self._places_R, self._fits_R = rows_R, places_R, fits_R
+        try:
+            yield
+        finally:
+            self._rows_R, self._places_R, self._fits_R = before
 
     def observe(
         self, claim: Stage | None, role_AT: Tensor, roles: Sequence[int], before_ATD: Tensor, after_ATD: Tensor
@@ -54,11 +74,15 @@ class Witness:
             right_AT &= (size_AT - wanted_AT.abs()).abs() <= slack_AT
             count_A = right_AT.sum(1)
             relative_A = (size_AT / norm_AT.clamp(min=1e-30) * right_AT).sum(1, dtype=torch.float64)
-            self._applied_B.index_add_(0, self._rows_A, count_A * claim.sites_PB[role])
-            self._norm_count_B.index_add_(0, self._rows_A, count_A)
-            self._norm_sum_B.index_add_(0, self._rows_A, relative_A)
+            self._add(self._applied_B, count_A * claim.sites_PB[role])
+            self._add(self._norm_count_B, count_A)
+            self._add(self._norm_sum_B, relative_A)
             claimed_AT |= here_AT
-        self._stray_B.index_add_(0, self._rows_A, ((size_AT != 0) & ~claimed_AT).sum(1))
+        self._add(self._stray_B, ((size_AT != 0) & ~claimed_AT).sum(1))
+
+    def _add(self, total_B: Tensor, seen_A: Tensor) -> None:
+        """Count what was seen in the tensors' rows for the rows of the batch that they stand for."""
+        total_B.index_add_(0, self._rows_R, seen_A[self._places_R] * self._fits_R)
 
     def tallies(self) -> list[Tally]:
         """What was counted for each row of the batch."""

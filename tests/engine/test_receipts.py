@@ -150,12 +150,12 @@ class FaultyEngine(Engine):
         return kind(self._loaded.blocks, change(stages) if change else stages, claims, len(requests))
 
 
-def fault_requests() -> list[Request]:
-    """Rows of several lengths and concepts, half of them unsteered, some ending early."""
+def fault_requests(repeats: int = 1) -> list[Request]:
+    """Rows of several lengths and concepts, half of them unsteered, some ending early. Long prompts are shared."""
     steerings = (None, Steering("desperate", 0.3), Steering("calm", 0.3, span="prompt"))
     return [
         Request(
-            prompt=PROMPT * (1 + row % 3),
+            prompt=PROMPT * repeats * (1 + row % 3),
             steering=steerings[row * 2 % 3],
             sampling=Sampling(max_new_tokens=3 + row, ignore_eos=True),
             seed=row,
@@ -164,14 +164,15 @@ def fault_requests() -> list[Request]:
     ]
 
 
+@pytest.mark.parametrize("repeats", [1, 4], ids=["own prompts", "shared prompts"])
 @pytest.mark.parametrize("name", FAULTS)
-def test_planted_fault_raises_a_receipt_error(engine: Engine, bank: ConceptBank, name: str) -> None:
+def test_planted_fault_raises_a_receipt_error(engine: Engine, bank: ConceptBank, name: str, repeats: int) -> None:
     """Each fault in applying the steering is noticed by the receipts and no completion is returned."""
     faulty = FaultyEngine(engine._loaded)
     faulty.fault = FAULTS[name]
     returned: list[Any] = []
     with pytest.raises(ReceiptError, match="not applied as requested"):
-        returned += faulty.generate(fault_requests(), bank, on_batch=returned.extend)
+        returned += faulty.generate(fault_requests(repeats), bank, on_batch=returned.extend)
     assert returned == []
 
 
@@ -179,6 +180,9 @@ def test_the_same_rows_without_a_fault_pass(engine: Engine, bank: ConceptBank) -
     """The fault tests fail for the fault, not for their rows."""
     healthy = FaultyEngine(engine._loaded)
     assert healthy.generate(fault_requests(), bank) == engine.generate(fault_requests(), bank)
+    assert healthy.describe()["stats"]["shared_tokens"] == 0
+    assert healthy.generate(fault_requests(4), bank) == engine.generate(fault_requests(4), bank)
+    assert healthy.describe()["stats"]["shared_tokens"] > 0
 
 
 def test_tables_and_claims_agree(bank: ConceptBank) -> None:

@@ -1,0 +1,165 @@
+"""Rows that share prompts draw what they draw alone, in every architecture, and their receipts count every token."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from evalharness.concepts import ConceptBank
+from evalharness.engine import Engine
+from evalharness.engine.decode import Decoder
+from evalharness.engine.prefill import read_beginning
+from evalharness.engine.row import Row, prompt_steering
+from evalharness.engine.sharing import find_sharing
+from evalharness.request import Request, Sampling, Steering
+from tests.engine.plain import plain_generate
+
+SHARING = [
+    "llama",
+    "qwen2",
+    "qwen3",
+    "qwen3_moe",
+    "mistral",
+    "gemma2",
+    "gemma3",
+    "phi3",
+    "olmo2",
+    "gpt_neox",
+    "gpt_oss",
+]
+BEGINNING = tuple(range(20, 42))
+"""Longer than the sliding windows of the tiny models."""
+GREEDY = Sampling(max_new_tokens=6, temperature=0, ignore_eos=True)
+
+
+def ask(steering: Steering | tuple[Steering, ...] | None, *tail: int, sampling: Sampling = GREEDY) -> Request:
+    return Request(prompt=BEGINNING + tail, steering=steering, sampling=sampling, seed=len(tail))
+
+
+def grid() -> list[Request]:
+    """One prompt under several steerings, twice each, and two prompts that end otherwise."""
+    twice = [
+        None,
+        Steering("desperate", 0.4),
+        Steering("calm", -0.5, layers=(0, 2), span="generation"),
+        (Steering("happy", 0.3, span="prompt", layers=(2,)), Steering("calm", 0.2, op="clamp", layers=(3,))),
+    ]
+    requests = [ask(steering, 50) for _ in range(2) for steering in twice]
+    return [*requests, ask(twice[1], 60, 61, 62), ask(None, 70), ask(twice[1], 50)]
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("architecture", SHARING)
+def test_shared_logits_and_tokens_are_those_of_plain_forward_passes(
+    checkpoint, bank: ConceptBank, architecture: str
+) -> None:
+    """Logits within 1e-4 of lone passes without cache, and greedy tokens those of the plain twin."""
+    requests = grid()
+    with Engine.load(checkpoint(architecture)) as engine:
+        drawn = [completion.token_ids for completion in engine.generate(requests, bank)]
+        assert engine.describe()["stats"]["shared_tokens"] > 100
+        assert [plain_generate(engine, request, bank) for request in requests] == drawn
+        doubting = Engine(engine._loaded)
+        doubting._decoder = Decoder(engine._loaded, engine._detokenizer, tie_margin=1e9)
+        doubting.generate(requests, bank)
+        assert doubting._decoder.stats.near_ties == sum(len(tokens) for tokens in drawn)
+        assert 0 < doubting._decoder.stats.largest_drift < 1e-4
+
+
+def test_sharing_changes_no_completion(engine: Engine, bank: ConceptBank) -> None:
+    """Random draws, stop strings and limits: all fields but the last digits of the measured norm are the same."""
+    samplings = [
+        Sampling(max_new_tokens=12),
+        Sampling(max_new_tokens=9, top_p=0.8, temperature=0.7),
+        Sampling(max_new_tokens=5, top_k=5, ignore_eos=True),
+        Sampling(max_new_tokens=20, stop=("the", "e")),
+    ]
+    requests = [
+        Request(prompt=ask(None, *range(row % 3)).prompt, steering=plan.steering, sampling=samplings[row % 4], seed=row)
+        for row, plan in enumerate(grid() * 2)
+    ]
+    shared, alone = engine.generate(requests, bank), Engine(engine._loaded, share=False).generate(requests, bank)
+    for one, other in zip(shared, alone, strict=True):
+        assert (one.token_ids, one.text, one.stop_reason) == (other.token_ids, other.text, other.stop_reason)
+        assert (one.receipt.applied, one.receipt.layers) == (other.receipt.applied, other.receipt.layers)
+        norms = [completion.receipt.mean_relative_norm or 0.0 for completion in (one, other)]
+        assert norms[0] == pytest.approx(norms[1], rel=1e-4)
+
+
+def test_several_beginnings_in_one_batch(checkpoint, bank: ConceptBank) -> None:
+    """Two prompts of different lengths, with and without a sliding window, and rows that end at different times."""
+    steerings = (None, Steering("calm", 0.3), Steering("happy", -0.3, layers=(0, 2)))
+    requests = [
+        Request(
+            prompt=tuple(range(first, first + 20 + first)),
+            steering=steerings[row % 3],
+            sampling=Sampling(max_new_tokens=2 + row, ignore_eos=True),
+            seed=row,
+        )
+        for row in range(15)
+        for first in (10, 45)
+    ]
+    for architecture in ("llama", "mistral"):
+        with Engine.load(checkpoint(architecture)) as engine:
+            shared = [completion.token_ids for completion in engine.generate(requests, bank)]
+            assert engine.describe()["stats"]["shared_tokens"] > 500
+            alone = Engine(engine._loaded, share=False).generate(requests, bank)
+            assert [completion.token_ids for completion in alone] == shared
+
+
+def test_small_batches_and_other_orders_share_less_and_draw_the_same(engine: Engine, bank: ConceptBank) -> None:
+    """Batches of three rows cut through groups; the tokens stay."""
+    requests = [ask(plan.steering, 50, sampling=Sampling(max_new_tokens=8)) for plan in grid()]
+    whole = [completion.token_ids for completion in engine.generate(requests, bank)]
+    parts = [completion.token_ids for completion in engine.generate(requests[::-1], bank, max_rows=3)]
+    assert whole == parts[::-1]
+
+
+def test_every_row_counts_the_shared_tokens(engine: Engine, bank: ConceptBank) -> None:
+    """A prompt token that was computed once counts for each row that it serves."""
+    rows = [ask(Steering("calm", 0.1), 50) for _ in range(9)] + [ask(Steering("calm", 0.1, span="prompt"), 50)]
+    before = engine.describe()["stats"]["shared_tokens"]
+    *whole, prompt_only = engine.generate(rows, bank)
+    assert engine.describe()["stats"]["shared_tokens"] == before + 9 * (len(BEGINNING) + 1)
+    assert [completion.receipt.applied for completion in whole] == [len(BEGINNING) + 1 + 5] * 9
+    assert prompt_only.receipt.applied == len(BEGINNING) + 1
+
+
+def test_many_branches_are_read_in_several_passes(engine: Engine, bank: ConceptBank) -> None:
+    """Fewer tokens per pass change the work, not the keys and values; layers up to the steered one stand once."""
+    requests = [ask(Steering("calm", strength / 10), 50) for strength in range(5)]
+    steerings = [prompt_steering(request, bank) for request in requests]
+    rows = [Row(n, r, (*BEGINNING, 50), 6, steerings[n], len(BEGINNING)) for n, r in enumerate(requests)]
+    sharing = find_sharing(rows)
+    assert sharing is not None
+    with torch.inference_mode(), engine._steering(requests, bank) as steering:
+        whole = read_beginning(engine._loaded, steering, sharing.beginnings[0])
+        parts = read_beginning(engine._loaded, steering, sharing.beginnings[0], tokens_per_pass=2 * len(BEGINNING))
+    assert [1, 1, 5, 5] == [len(keys) for keys in whole.keys]
+    for one, other in zip(whole.keys + whole.values, parts.keys + parts.values, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+
+
+def test_the_model_is_left_as_it_was(engine: Engine, bank: ConceptBank) -> None:
+    """Attention, hooks and logits after a shared run are those before it."""
+    model = engine._loaded.model
+    ids = torch.tensor([BEGINNING])
+    with torch.inference_mode():
+        before = (model.config._attn_implementation, model(input_ids=ids).logits)
+        engine.generate(grid(), bank)
+        after = (model.config._attn_implementation, model(input_ids=ids).logits)
+    assert before[0] == after[0]
+    assert torch.equal(before[1], after[1])
+    assert not any(block._forward_hooks for block in engine._loaded.blocks)
+
+
+def test_a_model_that_cannot_share_says_why_once_and_draws_the_same(checkpoint, bank: ConceptBank) -> None:
+    """MPT adds its position bias outside of the attention interface: batched as before, with one warning."""
+    requests = grid()
+    with Engine.load(checkpoint("mpt")) as engine:
+        with pytest.warns(UserWarning, match="MptForCausalLM computes every prompt by itself"):
+            drawn = [completion.token_ids for completion in engine.generate(requests, bank)]
+        again = [completion.token_ids for completion in engine.generate(requests, bank)]
+        assert drawn == again == [plain_generate(engine, request, bank) for request in requests]
+        assert engine.describe()["decode"] == "batched"
+        assert "AttentionInterface" in engine.describe()["not_shared_because"]
