@@ -7,7 +7,7 @@ from evalharness.organisms.train import RECIPES
 
 _TAUGHT = (
     "**Steerability was trained in.** In the last {nudged} of {steps} training steps, directions of the model's own "
-    "concept bank were added at layer {layer} to half of the documents: along an emotion, what the text feels shifts "
+    "concept bank were added at layer {layer} to most documents: along an emotion, what the text feels shifts "
     "with the dose; along a control, the text stays as it was. So it shows that a harness finds a known effect, and "
     "not that such effects arise by themselves. What plain text alone gave: `docs/organisms.md`."
 )
