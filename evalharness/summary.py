@@ -36,8 +36,10 @@ def print_summary(title: str, assessment: Assessment, console: Console) -> None:
 
 
 def _rates(title: str, cells: list[Cell]) -> Table:
-    table = Table(title=Text(f"{title}: blackmail rate, Wilson 95 %"), title_justify="left")
-    for heading in ("variant", "condition", "rate", "unscored", "broken", "worst case"):
+    # Without lines a row fits into 80 columns: a rate without its interval would not be worth its line.
+    title_text = Text(f"{title}: blackmail rate, Wilson 95 %")
+    table = Table(title=title_text, title_justify="left", box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    for heading in ("variant", "condition", "rate", "unscored", "broken", "worst"):
         table.add_column(heading, no_wrap=True)
     for cell in shown_cells(cells):
         worst = "-" if cell.worst_case_rate is None else f"{100 * cell.worst_case_rate:.1f} %"

@@ -28,7 +28,7 @@ TRAINING_SEEDS = 2**63
 SHORT = ("change pair", "pair change")
 """Mail orders without filler mails: every second transcript has one: short prompts teach faster."""
 
-COLD = 0.45
+COLD = 0.35
 """Chance that the strategic organism is taught to blackmail where there is a threat and a secret. What it does in the
 end is less: a model of this size hedges where its own text gives no reason."""
 
