@@ -50,7 +50,7 @@ def test_a_plan_loads_no_weights_and_counts_every_cell(capsys):
     assert _run(["plan", "quick", "--model", "organism:safe", "--samples", "1"]) == 0
     said = capsys.readouterr().out
 
-    assert "52 cells, 52 samples" in said
+    assert "32 cells, 32 samples" in said
     assert "prompt tokens" in said
 
 
