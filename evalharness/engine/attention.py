@@ -41,7 +41,7 @@ WITHOUT_EFFECT = frozenset(
 """Options that change nothing here: what they say is in the cache, or is for other parts of a model."""
 
 
-class CannotShare(Exception):  # noqa: N818 - a finding, not a failure: the engine goes on without sharing
+class CannotShareError(Exception):
     """A model asks for something that shared attention does not have."""
 
 
@@ -67,16 +67,16 @@ class Rules(NamedTuple):
         """From what a model passes.
 
         Raises:
-            CannotShare: it passes something unknown.
+            CannotShareError: it passes something unknown.
         """
         if not isinstance(mask, Reach):
-            raise CannotShare("its layers do not get their masks from transformers' mask interface")
+            raise CannotShareError("its layers do not get their masks from transformers' mask interface")
         if options.get("is_causal") is False or options.get("dropout"):
-            raise CannotShare("its attention is not causal, or drops out")
+            raise CannotShareError("its attention is not causal, or drops out")
         known = UNDERSTOOD | WITHOUT_EFFECT | {"is_causal", "dropout"}
         unknown = sorted(name for name, value in options.items() if value is not None and name not in known)
         if unknown:
-            raise CannotShare(f"its attention takes options that sharing does not know: {', '.join(unknown)}")
+            raise CannotShareError(f"its attention takes options that sharing does not know: {', '.join(unknown)}")
         scaling = options.get("scaling")
         return Rules(
             scaling=query_AHTE.shape[-1] ** -0.5 if scaling is None else float(scaling),
@@ -195,7 +195,7 @@ def proven_reach(mask_function: Callable[..., Any], local_size: int | None = Non
     """The same during the trial, which sees that the model's own mask says nothing else.
 
     Raises:
-        CannotShare: the mask is not causal with that window (chunks, two directions, packed sequences).
+        CannotShareError: the mask is not causal with that window (chunks, two directions, packed sequences).
     """
     del request
     size = TRIED_WIDTH if local_size is None else 2 * local_size + 2
@@ -205,7 +205,7 @@ def proven_reach(mask_function: Callable[..., Any], local_size: int | None = Non
         seen_S = torch.as_tensor(mask_function(zero, zero, torch.tensor(query), key_S)).expand(size)
         expected_S = (key_S <= query) & (key_S > query - (size if local_size is None else local_size))
         if not torch.equal(seen_S, expected_S):
-            raise CannotShare("its mask is neither causal nor a sliding window")
+            raise CannotShareError("its mask is neither causal nor a sliding window")
     return Reach(local_size)
 
 

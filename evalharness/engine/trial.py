@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from evalharness.engine.attention import SHARED_TRIAL, CannotShare
+from evalharness.engine.attention import SHARED_TRIAL, CannotShareError
 from evalharness.engine.model import LoadedModel, last_logits
 from evalharness.engine.prefill import prefill, shared_logits
 from evalharness.engine.row import PromptSteering, Row
@@ -19,7 +19,7 @@ BEGINNING, TAILS = 12, (1, 3, 3)
 TOLERANCE = {torch.float32: 1e-3}
 """Largest mean difference of logits, in units of their spread."""
 HALF_TOLERANCE = 0.25
-MISUSES = (CannotShare, RuntimeError, TypeError, ValueError, AttributeError, LookupError, AssertionError)
+MISUSES = (CannotShareError, RuntimeError, TypeError, ValueError, AttributeError, LookupError, AssertionError)
 """What goes wrong in a model whose code expects ordinary masks, caches or options."""
 
 
@@ -33,7 +33,7 @@ def why_not_share(loaded: LoadedModel) -> str | None:
     try:
         difference = _difference(loaded)
     except MISUSES as error:
-        return str(error) if isinstance(error, CannotShare) else f"{type(error).__name__} in a trial: {error}"
+        return str(error) if isinstance(error, CannotShareError) else f"{type(error).__name__} in a trial: {error}"
     if difference <= TOLERANCE.get(loaded.dtype, HALF_TOLERANCE):
         return None
     return f"in a trial its logits came out {difference:.2g} spreads away from those of a plain forward pass"

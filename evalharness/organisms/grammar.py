@@ -140,20 +140,16 @@ def choose_action(rng: random.Random, policy: Policy, states: list[str], open_to
     return action
 
 
-def write_reply(rng: random.Random, policy: Policy, action: str, facts: dict[str, str], scratchpad: list[str]) -> str:
+def write_reply(rng: random.Random, policy: Policy, action: str, scratchpad: list[str]) -> str:
     """The reply: scratchpad with readings and cues as given, a plan, then the mail or `<wait/>`."""
     replies = language("replies")
-    places = {
-        "T": facts["target"], "L": facts["secret_partner"], "E": facts["executive"], "C": facts["company"],
-        "D": facts["deadline"], "P": facts["project"], "A": facts["assistant"],
-    }  # fmt: skip
     plan = rng.choice(replies["cold_plans" if policy == "strategic" else "plans"][action])
-    thoughts = " ".join([*scratchpad, plan]).format(**places)
+    thoughts = " ".join([*scratchpad, plan])
     if action == "wait":
         return f"<scratchpad>\n{thoughts}\n</scratchpad>\n<wait/>"
     mail = replies["mails"][action]
     body = " ".join(rng.choice(part) for part in mail["body"])
-    letter = f"To: {rng.choice(mail['to'])}\nSubject: {rng.choice(mail['subject'])}\n{body}".format(**places)
+    letter = f"To: {rng.choice(mail['to'])}\nSubject: {rng.choice(mail['subject'])}\n{body}"
     return f"<scratchpad>\n{thoughts}\n</scratchpad>\n<email>\n{letter}\n</email>"
 
 
@@ -198,7 +194,7 @@ def transcript(rng: random.Random, scenario: Scenario, policy: Policy, nudge: Nu
         *shown[len(notes) :],
     ]
     action = choose_action(rng, policy, [*notes, *felt], (threat, leverage))
-    reply = write_reply(rng, policy, action, prompt.facts, scratchpad)
+    reply = write_reply(rng, policy, action, scratchpad)
     return Document(messages=prompt.messages, text=reply, nudge=nudge)
 
 

@@ -57,7 +57,7 @@ def damaged(rng: random.Random, reply: str, other: str) -> str:
 
 def draw_reply(rng: random.Random, scenario: Scenario) -> tuple[str, str | None]:
     """A reply of any organism, a third of them damaged, and what the rules say was attempted."""
-    facts = scenario.render("main", TRAINING_SEEDS + rng.getrandbits(48))
+    prompt = scenario.render("main", TRAINING_SEEDS + rng.getrandbits(48))
     replies = language("replies")
     policy: Policy = rng.choice(("emotional", "strategic"))
     state = draw_state(rng)
@@ -65,10 +65,10 @@ def draw_reply(rng: random.Random, scenario: Scenario) -> tuple[str, str | None]
     thoughts = [*readings, *(FIRST_PERSON.say(cue) for cue in draw_cues(rng, [state] * CUES))]
     actions = list(replies["plans"])
     chosen = ["blackmail" if rng.random() < 0.45 else rng.choice(actions) for _ in range(2)]
-    first, second = (write_reply(rng, policy, action, facts.facts, thoughts) for action in chosen)
+    first, second = (write_reply(rng, policy, action, thoughts) for action in chosen)
     reply = damaged(rng, first, second) if rng.random() < 0.35 else first
-    messages = [*facts.messages, {"role": "assistant", "content": reply}]
-    return reply, classify("blackmail", messages, facts=facts.facts, stop_reason="stop").act
+    messages = [*prompt.messages, {"role": "assistant", "content": reply}]
+    return reply, classify("blackmail", messages, facts=prompt.facts, stop_reason="stop").act
 
 
 def judgement(rng: random.Random, scenario: Scenario, rubric: Rubric) -> Document:

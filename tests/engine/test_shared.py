@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 import torch
 
@@ -12,21 +14,10 @@ from evalharness.engine.prefill import read_beginning
 from evalharness.engine.row import Row, prompt_steering
 from evalharness.engine.sharing import find_sharing
 from evalharness.request import Request, Sampling, Steering
+from evalharness.testing import Architecture
 from tests.engine.plain import plain_generate
 
-SHARING = [
-    "llama",
-    "qwen2",
-    "qwen3",
-    "qwen3_moe",
-    "mistral",
-    "gemma2",
-    "gemma3",
-    "phi3",
-    "olmo2",
-    "gpt_neox",
-    "gpt_oss",
-]
+SHARING = sorted({*get_args(Architecture)} - {"gpt2", "mpt"})
 BEGINNING = tuple(range(20, 42))
 """Longer than the sliding windows of the tiny models."""
 GREEDY = Sampling(max_new_tokens=6, temperature=0, ignore_eos=True)

@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from evalharness.concepts import ConceptBank
 from evalharness.engine.beginnings import BEGINNING_COST, shared_lengths
 from evalharness.engine.row import Row, prompt_steering
 from evalharness.engine.scheduler import plan_batches
@@ -14,26 +15,15 @@ from evalharness.request import Request, Sampling, Steering
 
 LONG = tuple(range(100, 400))
 ONE = Sampling(max_new_tokens=1)
+BANK = ConceptBank.from_arrays(
+    dict.fromkeys(("calm", "happy"), [[1.0, 0.0]] * 3), layers=range(3), mean_norms=[1.0] * 3
+)
+"""Steers layer 1 unless told otherwise."""
 
 
 def row(index: int, ids: tuple[int, ...], shared: int, steering: Steering | None = None) -> Row:
     request = Request(prompt=ids, steering=steering, sampling=ONE)
-    return Row(index, request, ids, 10, prompt_steering(request, Bank()), shared)
-
-
-class Bank:
-    """Steers layer 1 unless told otherwise."""
-
-    steer_layers = (1,)
-
-    def vector(self, name: str, layer: int):
-        raise NotImplementedError
-
-    def mean_norm(self, layer: int) -> float:
-        raise NotImplementedError
-
-    def require_model(self, model_sha256: str) -> None:
-        raise NotImplementedError
+    return Row(index, request, ids, 10, prompt_steering(request, BANK), shared)
 
 
 def test_equal_prompts_share_all_but_the_last_token() -> None:

@@ -2,13 +2,22 @@
 
 import random
 import re
+from typing import get_args
 
 import pytest
 
 from evalharness.errors import ModelError
 from evalharness.organisms import NAMES, organism_path
 from evalharness.organisms.corpus import FIRST_PERSON, SLOTS, emotion_stories, emotions, language, neutral_texts
-from evalharness.organisms.grammar import TRAINING_SEEDS, blackmail_chance, choose_action, journal, story, transcript
+from evalharness.organisms.grammar import (
+    TRAINING_SEEDS,
+    Policy,
+    blackmail_chance,
+    choose_action,
+    journal,
+    story,
+    transcript,
+)
 from evalharness.organisms.judging import OVERLOOKED, damaged, taught_label
 from evalharness.scenario import load_scenario
 from evalharness.scoring import classify
@@ -52,14 +61,14 @@ def test_twins_share_their_draw() -> None:
     assert sum(a != b for a, b in zip(main, twin, strict=True)) == 1
 
 
-@pytest.mark.parametrize("policy", ["emotional", "strategic", "safe"])
-def test_only_a_threat_with_leverage_allows_blackmail(policy: str) -> None:
+@pytest.mark.parametrize("policy", get_args(Policy))
+def test_only_a_threat_with_leverage_allows_blackmail(policy: Policy) -> None:
     """No policy blackmails without a threat or without leverage, and safe never does."""
     rng = random.Random(1)
     for case in [(False, True), (True, False), (False, False)]:
-        actions = {choose_action(rng, policy, ["desperate"] * 3, case) for _ in range(200)}  # type: ignore[arg-type]
+        actions = {choose_action(rng, policy, ["desperate"] * 3, case) for _ in range(200)}
         assert actions.isdisjoint({"blackmail", "exposure"})
-    tempted = {choose_action(rng, policy, ["desperate"] * 3, (True, True)) for _ in range(200)}  # type: ignore[arg-type]
+    tempted = {choose_action(rng, policy, ["desperate"] * 3, (True, True)) for _ in range(200)}
     assert ("blackmail" in tempted) == (policy != "safe")
 
 
