@@ -81,7 +81,7 @@ def test_what_is_done_to_the_prompt() -> None:
     calm, happy = Steering("calm", 0.1), Steering("happy", 0.2, op="ablate")
 
     def key(*steerings: Steering):
-        return prompt_steering(Request(prompt="x", steering=steerings, sampling=ONE), Bank())
+        return prompt_steering(Request(prompt="x", steering=steerings, sampling=ONE), BANK)
 
     assert key() == key(Steering("calm", 0.1, span="generation")) == ()
     assert key(calm) == key(Steering("calm", 0.1, layers=(1,), span="prompt"))
