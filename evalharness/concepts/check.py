@@ -5,7 +5,6 @@ that: cues are left out as topics are, and the same readings from a random-weigh
 No torch. Shapes: S stories, C concepts, K steer layers, D width.
 """
 
-# ruff: noqa: N815  (fields carry shape suffixes, as variables do)
 from __future__ import annotations
 
 import math

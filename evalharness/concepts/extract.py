@@ -6,7 +6,6 @@ large the corpus is; story means themselves are kept at the steer layers only, f
 torch is not imported here: the engine hands out tensors, and what is done to them on their device are methods.
 """
 
-# ruff: noqa: N815  (fields carry shape suffixes, as variables do)
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -8,7 +8,6 @@ Shapes: A rows, H query heads, G key-value heads, T tokens of the pass, S keys, 
 folded together.
 """
 
-# ruff: noqa: N815  (fields carry shape suffixes, as variables do)
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator

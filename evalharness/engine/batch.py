@@ -1,6 +1,5 @@
 """Rows -> padded tensors. Shapes: B rows, T prompt tokens, U distinct sets of stop strings, V vocabulary."""
 
-# ruff: noqa: N815  (fields carry shape suffixes, as variables do)
 from __future__ import annotations
 
 from collections.abc import Sequence

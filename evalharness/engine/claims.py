@@ -5,7 +5,6 @@ the hook compares what really changed with the claims, so a fault in either show
 No torch.
 """
 
-# ruff: noqa: N815  (fields carry shape suffixes, as variables do)
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -1,6 +1,5 @@
 """The prompts of a batch whose rows share them: beginnings once per branch, tails once per leaf, then every row."""
 
-# ruff: noqa: N815  (fields carry shape suffixes, as variables do)
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -5,7 +5,6 @@ share: a row draws the same tokens alone, in any batch, in any order. `Draw.marg
 from going the other way; `decode.py` settles the near ties, where float rounding could decide.
 """
 
-# ruff: noqa: N815  (fields carry shape suffixes, as variables do)
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -6,7 +6,6 @@ run once up to the first steered layer and once for each branch above it; a tail
 is each row's own. A tail has at least one token: the last one, whose logits the first draw needs.
 """
 
-# ruff: noqa: N815  (fields carry shape suffixes, as variables do)
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence

@@ -3,7 +3,6 @@
 Shapes: P roles (0 prompt, 1 generation), B rows, A rows still active, D width, K distinct concepts at a layer.
 """
 
-# ruff: noqa: N815  (fields carry shape suffixes, as variables do)
 from __future__ import annotations
 
 from collections.abc import Sequence
