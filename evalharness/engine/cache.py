@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,9 +19,11 @@ class GrowingLayer(DynamicLayer):
     It keeps every position, also for sliding-window blocks: their mask hides what lies outside the window.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, room: int = 0) -> None:
+        """`room` is the size of the first buffer, if that is known."""
         super().__init__()  # type: ignore[no-untyped-call]
         self.length = 0
+        self._room = room
         self._keys: Tensor | None = None
         self._values: Tensor | None = None
 
@@ -30,8 +33,9 @@ class GrowingLayer(DynamicLayer):
         if not self.is_initialized:
             self.dtype, self.device, self.is_initialized = key_states.dtype, key_states.device, True
         start, self.length = self.length, self.length + key_states.shape[2]
-        self._keys = _with_room(self._keys, key_states, start, self.length)
-        self._values = _with_room(self._values, value_states, start, self.length)
+        slots = self._room if self._room >= self.length else self.length + GROWTH
+        self._keys = _with_room(self._keys, key_states, start, self.length, slots)
+        self._values = _with_room(self._values, value_states, start, self.length, slots)
         self._keys[:, :, start : self.length] = key_states
         self._values[:, :, start : self.length] = value_states
         self.keys, self.values = self._keys[:, :, : self.length], self._values[:, :, : self.length]
@@ -52,8 +56,9 @@ class GrowingLayer(DynamicLayer):
 class GrowingCache(Cache):
     """One `GrowingLayer` per decoder block."""
 
-    def __init__(self) -> None:
-        super().__init__(layer_class_to_replicate=GrowingLayer)
+    def __init__(self, room: int = 0) -> None:
+        """`room` is the number of slots that are set aside at first."""
+        super().__init__(layer_class_to_replicate=partial(GrowingLayer, room))
 
     def keep(self, rows_A: Tensor) -> None:
         """Hold these rows instead, in every layer."""
@@ -62,10 +67,10 @@ class GrowingCache(Cache):
             layer.keep(rows_A)
 
 
-def _with_room(buffer: Tensor | None, like: Tensor, used: int, needed: int) -> Tensor:
+def _with_room(buffer: Tensor | None, like: Tensor, used: int, needed: int, slots: int) -> Tensor:
     if buffer is not None and buffer.shape[2] >= needed:
         return buffer
-    grown = torch.empty((*like.shape[:2], needed + GROWTH, like.shape[3]), dtype=like.dtype, device=like.device)
+    grown = torch.empty((*like.shape[:2], slots, like.shape[3]), dtype=like.dtype, device=like.device)
     if buffer is not None:
         grown[:, :, :used] = buffer[:, :, :used]
     return grown

@@ -19,8 +19,8 @@ from torch import Tensor
 from evalharness.engine.batch import Batch
 from evalharness.engine.cache import GrowingCache
 from evalharness.engine.model import LoadedModel, last_logits
-from evalharness.engine.prefill import prefill, shared_logits
-from evalharness.engine.sampler import Draw, draw
+from evalharness.engine.prefill import prefill, shared_states
+from evalharness.engine.sampler import Draw, Sampler, Turn, draw
 from evalharness.engine.shared_cache import SharedCache
 from evalharness.engine.sharing import Sharing
 from evalharness.engine.stages import GENERATION, PADDING, PROMPT
@@ -28,7 +28,7 @@ from evalharness.engine.steering import RowSteering
 from evalharness.engine.text import Detokenizer
 from evalharness.request import StopReason
 
-TIE_MARGIN = 5e-4
+TIE_MARGIN = 1e-4
 """In logits over temperature; float32 only. Rounding seen on small models is below 2e-5."""
 COMPACT_SHARE = 0.125
 """Finished rows are dropped from the tensors once they are this share of them."""
@@ -66,19 +66,20 @@ class Decoder:
         self._detokenizer = detokenizer
         self._eos_E = torch.tensor(sorted(loaded.eos_ids), dtype=torch.long, device=loaded.device)
         self._tie_margin = tie_margin if loaded.dtype == torch.float32 else 0.0
+        self._sampler = Sampler(loaded.head, loaded.vocab_size, loaded.device)
         self.stats = DecodeStats()
 
     @torch.inference_mode()
     def run(self, batch: Batch, steering: RowSteering) -> list[RowResult]:
         """Draw every row of the batch to its end. `steering` must be attached."""
         state = _State(batch, steering)
-        logits_AV = self._prefill(state)
+        states_AX = self._prefill(state)
         while True:
-            tokens_A = self._draw(state, logits_AV)
+            tokens_A = self._draw(state, states_AX)
             self._record(state, tokens_A)
             if not state.alive:
                 break
-            logits_AV = self._step(state, tokens_A)
+            states_AX = self._step(state, tokens_A)
         self.stats.prompt_tokens += sum(len(row.prompt_ids) for row in batch.rows)
         self.stats.output_tokens += sum(len(result.token_ids) for result in state.results)
         return state.results
@@ -98,7 +99,7 @@ class Decoder:
         computed = sum(len(part.token_ids) * len(part.branches.heads) for part in sharing.beginnings)
         computed += sum(len(rows[head].prompt_ids) - rows[head].shared for head in sharing.leaves.heads)
         self.stats.shared_tokens += sum(len(row.prompt_ids) for row in rows) - computed
-        return start.logits_AV
+        return start.states_AX
 
     def _step(self, state: _State, tokens_A: Tensor) -> Tensor:
         """Feed the drawn tokens; rows that ended but are still in the tensors run along unsteered and uncounted."""
@@ -117,9 +118,8 @@ class Decoder:
     def _forward(self, state: _State, ids_AT: Tensor, position_AT: Tensor) -> Tensor:
         if isinstance(state.cache, SharedCache):
             state.cache.prepare(position_AT, state.mask_AS if state.padded else None)
-            return shared_logits(self._loaded, state.cache, ids_AT, position_AT)
-        return last_logits(
-            self._loaded,
+            return shared_states(self._loaded, state.cache, ids_AT, position_AT)
+        return self._loaded.head.last_states(
             input_ids=ids_AT,
             attention_mask=state.mask_AS,
             position_ids=position_AT,
@@ -127,17 +127,17 @@ class Decoder:
             use_cache=True,
         )
 
-    def _draw(self, state: _State, logits_AV: Tensor) -> Tensor:
+    def _draw(self, state: _State, states_AX: Tensor) -> Tensor:
         batch, rows_A = state.batch, state.rows_A
-        drawn = draw(logits_AV, batch.settings, batch.noise, rows_A, state.step, self._tie_margin)
+        drawn = self._sampler.draw(states_AX, batch.settings, batch.noise, Turn(rows_A, state.step, self._tie_margin))
         if not self._tie_margin:
             return drawn.tokens_A
         near_A = (drawn.margin_A < self._tie_margin) & state.alive_A
         for place in near_A.nonzero()[:, 0].tolist():
-            drawn.tokens_A[place] = self._settle(state, place, logits_AV[place]).tokens_A[0]
+            drawn.tokens_A[place] = self._settle(state, place, states_AX[place]).tokens_A[0]
         return drawn.tokens_A
 
-    def _settle(self, state: _State, place: int, batched_V: Tensor) -> Draw:
+    def _settle(self, state: _State, place: int, states_X: Tensor) -> Draw:
         """Draw one row's token from a lone forward pass over all its tokens."""
         row = int(state.rows_A[place])
         prompt, drawn = state.batch.rows[row].prompt_ids, state.results[row].token_ids
@@ -149,7 +149,8 @@ class Decoder:
                 self._loaded, input_ids=ids_1T, attention_mask=torch.ones_like(ids_1T), use_cache=False
             )
         self.stats.near_ties += 1
-        self.stats.largest_drift = max(self.stats.largest_drift, float((logits_1V[0] - batched_V).abs().max()))
+        batched_1V = self._loaded.head.logits(states_X[None])
+        self.stats.largest_drift = max(self.stats.largest_drift, float((logits_1V - batched_1V).abs().max()))
         return draw(logits_1V, state.batch.settings, state.batch.noise, state.rows_A[place, None], state.step)
 
     def _record(self, state: _State, tokens_A: Tensor) -> None:

@@ -21,6 +21,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as _transformers_logging
 from transformers.utils.hub import cached_file
 
+from evalharness.engine.head import Head, find_head
 from evalharness.engine.steering import reading
 from evalharness.errors import ModelError
 from evalharness.ids import sha256_file, sha256_json, sha256_text
@@ -49,6 +50,7 @@ class LoadedModel:
     """Columns of the logits; may exceed the tokenizer's vocabulary."""
     model_length: int
     eos_ids: frozenset[int]
+    head: Head
     _hashes: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -185,6 +187,7 @@ def inspect_model(source: str, folder: Path, model: Any, tokenizer: Any) -> Load
         vocab_size=logits.shape[-1],
         model_length=getattr(text, "max_position_embeddings", None) or NO_LIMIT,
         eos_ids=frozenset(eos_ids),
+        head=find_head(model, ids_BT, logits[:, -1]),
     )
 
 
@@ -277,5 +280,4 @@ def _no_progress_bars() -> Iterator[None]:
 
 def last_logits(loaded: LoadedModel, **inputs: Any) -> Tensor:
     """float32 logits at the last position, `[B, V]`."""
-    logits: Tensor = loaded.model(**inputs, logits_to_keep=1).logits
-    return logits[:, -1].to(torch.float32)
+    return loaded.head.logits(loaded.head.last_states(**inputs))

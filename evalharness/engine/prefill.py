@@ -7,18 +7,20 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import Cache, DynamicLayer
 
 from evalharness.engine.attention import SHARED, attending
-from evalharness.engine.model import LoadedModel, last_logits
+from evalharness.engine.cache import GrowingCache
+from evalharness.engine.model import LoadedModel
 from evalharness.engine.row import Row
 from evalharness.engine.shared_cache import Prefix, SharedCache
 from evalharness.engine.sharing import Beginning, Sharing, StandIns
 from evalharness.engine.stages import PADDING, PROMPT
 from evalharness.engine.steering import RowSteering
 
-PREFILL_TOKENS = 1 << 15
-"""Most tokens (branches x length of a beginning) in one pass."""
+PREFILL_TOKENS = 1 << 12
+"""Most tokens (branches x piece of a beginning) in one pass."""
+FEWEST_TOKENS = 64
+"""Least length of a piece, however many branches there are."""
 
 
 class Prefilled(NamedTuple):
@@ -29,7 +31,8 @@ class Prefilled(NamedTuple):
     """1 for real slots, 0 for padding before a short tail."""
     shared_A: Tensor
     """Length of each row's beginning."""
-    logits_AV: Tensor
+    states_AX: Tensor
+    """What `Head.logits` needs at the last token."""
 
 
 def prefill(
@@ -49,19 +52,19 @@ def prefill(
     position_LT = (shared_L[:, None] + mask_LT.cumsum(1) - 1).clamp(min=0)
     cache.prepare(position_LT, mask_LT if len({len(tail) for tail in tails}) > 1 else None)
     with steering.standing_for(sharing.leaves, role_LT):
-        logits_LV = shared_logits(loaded, cache, ids_LT, position_LT, attention)
+        states_LX = shared_states(loaded, cache, ids_LT, position_LT, attention)
     leaf_A = torch.tensor(sharing.leaves.places, device=device)
     cache.keep(leaf_A)
-    return Prefilled(cache, mask_LT[leaf_A], shared_L[leaf_A], logits_LV[leaf_A])
+    return Prefilled(cache, mask_LT[leaf_A], shared_L[leaf_A], states_LX[leaf_A])
 
 
-def shared_logits(
+def shared_states(
     loaded: LoadedModel, cache: SharedCache, ids_AT: Tensor, position_AT: Tensor, attention: str = SHARED
 ) -> Tensor:
-    """float32 logits at the last position, `[A, V]`, of rows whose beginnings stand in the cache."""
+    """What `Head.logits` needs at the last position, of rows whose beginnings stand in the cache."""
     with attending(loaded.model, attention):
-        return last_logits(
-            loaded, input_ids=ids_AT, position_ids=position_AT, past_key_values=cache, use_cache=True, shared=cache
+        return loaded.head.last_states(
+            input_ids=ids_AT, position_ids=position_AT, past_key_values=cache, use_cache=True, shared=cache
         )
 
 
@@ -70,29 +73,23 @@ def read_beginning(
 ) -> Prefix:
     """Keys and values of a beginning: once below the first steered layer, once for each branch above it.
 
-    The model's own attention is used; nothing is padded. If there are many branches, several passes share the work.
+    The model's own attention is used; nothing is padded. A long beginning is read piece by piece, each piece for all
+    branches at once: tensors stay small, and nothing is computed twice.
     """
     ids_1P = torch.tensor([beginning.token_ids], device=loaded.device)
-    branches = beginning.branches
-    size = max(1, tokens_per_pass // len(beginning.token_ids))
-    passes = [
-        _read(loaded, steering, ids_1P, branches.part(start, start + size))
-        for start in range(0, len(branches.heads), size)
-    ]
-    joined = [_join(tensors, len(branches.heads)) for tensors in zip(*(p.keys + p.values for p in passes), strict=True)]
-    return Prefix(joined[: len(joined) // 2], joined[len(joined) // 2 :])
-
-
-def _read(loaded: LoadedModel, steering: RowSteering, ids_1P: Tensor, branches: StandIns) -> Prefix:
-    cache = Cache(layer_class_to_replicate=DynamicLayer)
-    position_1P = torch.arange(ids_1P.shape[1], device=ids_1P.device)[None]
-    with steering.standing_for(branches, torch.full_like(ids_1P, PROMPT, dtype=torch.int8)):
-        last_logits(loaded, input_ids=ids_1P, position_ids=position_1P, past_key_values=cache, use_cache=True)
+    length = ids_1P.shape[1]
+    size = max(FEWEST_TOKENS, tokens_per_pass // len(beginning.branches.heads))
+    cache = GrowingCache(room=length)
+    position_1P = torch.arange(length, device=loaded.device)[None]
+    with steering.standing_for(beginning.branches, torch.empty(0, dtype=torch.int8, device=loaded.device)):
+        for start in range(0, length, size):
+            piece_1T = ids_1P[:, start : start + size]
+            steering.set_roles(torch.full_like(piece_1T, PROMPT, dtype=torch.int8), (PROMPT,))
+            loaded.head.last_states(
+                input_ids=piece_1T,
+                position_ids=position_1P[:, start : start + size],
+                past_key_values=cache,
+                use_cache=True,
+            )
     keys, values = ([getattr(layer, name) for layer in cache.layers] for name in ("keys", "values"))
     return Prefix(keys, values)
-
-
-def _join(parts: Sequence[Tensor], n_branches: int) -> Tensor:
-    """One layer of all passes: side by side where each branch has its own, else any of them."""
-    own = sum(len(part) for part in parts) == n_branches
-    return torch.cat(list(parts)) if own and len(parts) > 1 else parts[0]

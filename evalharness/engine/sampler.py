@@ -13,10 +13,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from evalharness.engine.head import Head
 from evalharness.request import Sampling
 
-CHUNK_ROWS = 64
-"""Rows hashed at a time, so that the working set stays in cache."""
+CHUNK_SCORES = 1 << 21
+"""Scores (rows x vocabulary) worked on at a time on a CPU: they stay in cache, and their memory is used again and again.
+Fresh memory for all rows costs more in page faults than all arithmetic of the draw."""
+CHUNK_ROWS = 16
+"""Fewest rows at a time, so that the product with the vocabulary stays efficient."""
 HEAD = 128
 """Tokens sorted per row for top-p and top-k; few rows ever need more."""
 _MASK64 = (1 << 64) - 1
@@ -31,9 +35,33 @@ _GOLDEN, _SECOND = _int32(0x9E3779B9), _int32(0x85EBCA6B)
 _MULTIPLY_1, _MULTIPLY_2 = _int32(0x7FEB352D), _int32(0x846CA68B)
 
 
-def _mix_(x: Tensor) -> Tensor:
+Step = int | Tensor
+"""How many tokens a row has drawn, one number for all rows or int32 `[A]`."""
+
+
+class Scratch(NamedTuple):
+    """Memory that every step uses again, `[C, V]` each."""
+
+    logits: Tensor
+    bits: Tensor
+    shifted: Tensor
+    noise: Tensor
+
+    @staticmethod
+    def like(states_CX: Tensor, vocab_size: int) -> Scratch:
+        """For as many rows; logits have the states' type."""
+        shape = (len(states_CX), vocab_size)
+        kinds = (states_CX.dtype, torch.int32, torch.int32, torch.float32)
+        return Scratch(*(torch.empty(shape, dtype=kind, device=states_CX.device) for kind in kinds))
+
+    def first(self, rows: int) -> Scratch:
+        """The part for fewer rows."""
+        return Scratch(*(tensor[:rows] for tensor in self))
+
+
+def _mix_(x: Tensor, shifted: Tensor | None = None) -> Tensor:
     """A bijective 32-bit finaliser, in place (shift-xor and odd multipliers; every input bit reaches every output)."""
-    shifted = torch.empty_like(x)
+    shifted = torch.empty_like(x) if shifted is None else shifted
     for shift, multiplier in ((16, _MULTIPLY_1), (15, _MULTIPLY_2), (16, None)):
         torch.bitwise_right_shift(x, shift, out=shifted)
         shifted &= (1 << (32 - shift)) - 1  # int32 shifts drag the sign along; the mask makes the shift logical
@@ -60,23 +88,23 @@ class Noise:
         self._words_B2 = words.to(device)
         self._tokens_V = _mix_(torch.arange(vocab_size, dtype=torch.int32, device=device))
 
-    def bits(self, rows_A: Tensor, step: int) -> Tensor:
-        """Uniform 31-bit integers `[A, V]` for these rows at this step."""
+    def bits(self, rows_A: Tensor, step: Step, scratch: Scratch | None = None) -> Tensor:
+        """Uniform 31-bit integers `[A, V]` for these rows at this step; they stand in `scratch` where one is given."""
         words_A2 = self._words_B2[rows_A]
-        first_A = _mix_(words_A2[:, 0] + _int32(step * _GOLDEN))
-        second_A = _mix_(words_A2[:, 1] ^ _int32(step * _SECOND + 1))
-        out_AV = torch.empty((len(rows_A), len(self._tokens_V)), dtype=torch.int32, device=rows_A.device)
-        for start in range(0, len(rows_A), CHUNK_ROWS):
-            rows = slice(start, start + CHUNK_ROWS)
-            x = _mix_(self._tokens_V + first_A[rows, None])
-            x ^= second_A[rows, None]
-            out_AV[rows] = _mix_(x)
-        return out_AV.bitwise_and_(0x7FFFFFFF)
+        step_A = torch.as_tensor(step, dtype=torch.int32, device=rows_A.device)  # products wrap around
+        first_A = _mix_(words_A2[:, 0] + step_A * _GOLDEN)
+        second_A = _mix_(words_A2[:, 1] ^ (step_A * _SECOND + 1))
+        shifted_AV = None if scratch is None else scratch.shifted
+        x_AV = torch.add(self._tokens_V, first_A[:, None], out=None if scratch is None else scratch.bits)
+        _mix_(x_AV, shifted_AV).bitwise_xor_(second_A[:, None])
+        return _mix_(x_AV, shifted_AV).bitwise_and_(0x7FFFFFFF)
 
-    def gumbel(self, rows_A: Tensor, step: int) -> Tensor:
+    def gumbel(self, rows_A: Tensor, step: Step, scratch: Scratch | None = None) -> Tensor:
         """-log(-log(1 - u)) with u = (bits + 1/2) / 2^31: exact where it matters, in the upper tail."""
-        uniform = self.bits(rows_A, step).to(torch.float32).add_(0.5).mul_(2.0**-31).clamp_(max=1 - 2.0**-24)
-        return uniform.neg_().log1p_().neg_().log_().neg_()
+        bits_AV = self.bits(rows_A, step, scratch)
+        uniform_AV = bits_AV.to(torch.float32) if scratch is None else scratch.noise.copy_(bits_AV)
+        uniform_AV.add_(0.5).mul_(2.0**-31).clamp_(max=1 - 2.0**-24)
+        return uniform_AV.neg_().log1p_().neg_().log_().neg_()
 
 
 class Settings(NamedTuple):
@@ -116,23 +144,63 @@ class Draw(NamedTuple):
     """By how much (in logits / temperature) the drawn token beat the next; 0 where a top-p or top-k edge was near."""
 
 
-def draw(logits_AV: Tensor, settings: Settings, noise: Noise, rows_A: Tensor, step: int, slack: float = 0.0) -> Draw:
+def draw(logits_AV: Tensor, settings: Settings, noise: Noise, rows_A: Tensor, step: Step, slack: float = 0.0) -> Draw:
     """Draw for rows `rows_A` of the batch. Every pair of decisions closer than `slack` shows up as a small margin."""
     scores_AV = logits_AV.to(torch.float32) / settings.temperature_B[rows_A, None]
+    return _draw_(scores_AV, settings, noise, Turn(rows_A, step, slack))
+
+
+class Turn(NamedTuple):
+    """Whose turn it is."""
+
+    rows_A: Tensor
+    step: Step
+    slack: float
+
+
+class Sampler:
+    """Draws from the states of many rows, a few rows at a time."""
+
+    def __init__(self, head: Head, vocab_size: int, device: torch.device) -> None:
+        self._head = head
+        self._size = max(CHUNK_ROWS, CHUNK_SCORES // vocab_size) if device.type == "cpu" else 1 << 30
+        self._vocab_size = vocab_size
+        self._scratch: Scratch | None = None
+
+    def draw(self, states_AX: Tensor, settings: Settings, noise: Noise, turn: Turn) -> Draw:
+        """As the function `draw` of the logits of these states (see `Head`)."""
+        parts = []
+        for start in range(0, len(states_AX), self._size):
+            piece = slice(start, start + self._size)
+            some_CX, rows_C = states_AX[piece], turn.rows_A[piece]
+            step = turn.step[piece] if isinstance(turn.step, Tensor) else turn.step
+            scratch = self._memory(some_CX)
+            scores_CV = self._head.logits(some_CX, scratch.logits).div_(settings.temperature_B[rows_C, None])
+            parts.append(_draw_(scores_CV, settings, noise, Turn(rows_C, step, turn.slack), scratch))
+        return parts[0] if len(parts) == 1 else Draw(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+    def _memory(self, states_CX: Tensor) -> Scratch:
+        if self._scratch is None or len(self._scratch.bits) < len(states_CX):
+            self._scratch = Scratch.like(states_CX, self._vocab_size)
+        return self._scratch.first(len(states_CX))
+
+
+def _draw_(scores_AV: Tensor, settings: Settings, noise: Noise, turn: Turn, scratch: Scratch | None = None) -> Draw:
+    """`scores_AV` are logits over temperature; they are overwritten."""
+    rows_A, step, slack = turn
     sure_AV = None
     if settings.any_filter:
         allowed_AV, sure_AV = _filters(scores_AV, settings.top_p_B[rows_A], settings.top_k_B[rows_A], slack)
     if settings.any_random:
-        gumbel_AV = noise.gumbel(rows_A, step)
+        gumbel_AV = noise.gumbel(rows_A, step, scratch)
         if settings.any_greedy:
             gumbel_AV.masked_fill_(settings.greedy_B[rows_A, None], 0.0)
-        scores_AV = gumbel_AV.add_(scores_AV)
+        scores_AV.add_(gumbel_AV)
     if sure_AV is not None:
-        scores_AV = scores_AV.masked_fill(~allowed_AV, -torch.inf)
+        scores_AV.masked_fill_(~allowed_AV, -torch.inf)
     best = scores_AV.max(-1)
     tokens_A = best.indices
-    rest_AV = scores_AV.scatter(-1, tokens_A[:, None], -torch.inf)
-    margin_A = best.values - rest_AV.amax(-1)
+    margin_A = best.values - scores_AV.scatter_(-1, tokens_A[:, None], -torch.inf).amax(-1)
     if sure_AV is not None:
         margin_A = margin_A.where(sure_AV.gather(-1, tokens_A[:, None])[:, 0], torch.zeros_like(margin_A))
     return Draw(tokens_A, margin_A)

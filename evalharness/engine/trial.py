@@ -7,7 +7,7 @@ from torch import Tensor
 
 from evalharness.engine.attention import SHARED_TRIAL, CannotShareError
 from evalharness.engine.model import LoadedModel, last_logits
-from evalharness.engine.prefill import prefill, shared_logits
+from evalharness.engine.prefill import prefill, shared_states
 from evalharness.engine.row import PromptSteering, Row
 from evalharness.engine.sharing import arrange, find_sharing
 from evalharness.engine.stages import Stage
@@ -57,10 +57,10 @@ def _difference(loaded: LoadedModel) -> float:
     position_A1 = (start.shared_A + own_mask_AS.sum(1) - 1)[:, None]
     start.cache.prepare(position_A1, own_mask_AS)
     ids_A1 = torch.tensor([[tokens[-1]] for _ in rows], device=loaded.device)
-    then_AV = shared_logits(loaded, start.cache, ids_A1, position_A1, SHARED_TRIAL)
+    then_AX = shared_states(loaded, start.cache, ids_A1, position_A1, SHARED_TRIAL)
     plain = [_plain(loaded, row.prompt_ids) for row in rows]
     plain += [_plain(loaded, (*row.prompt_ids, tokens[-1])) for row in rows]
-    shared_BV, plain_BV = torch.cat([start.logits_AV, then_AV]), torch.cat(plain)
+    shared_BV, plain_BV = loaded.head.logits(torch.cat([start.states_AX, then_AX])), torch.cat(plain)
     return float(((shared_BV - plain_BV).abs().mean(-1) / plain_BV.std(-1)).nan_to_num(nan=torch.inf).max())
 
 
