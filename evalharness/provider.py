@@ -5,34 +5,42 @@ Nothing is loaded until the first call, so naming a model costs nothing (`inspec
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from anyio import to_thread
 from inspect_ai.model import (
     ChatCompletionChoice,
     ChatMessage,
     ChatMessageAssistant,
     GenerateConfig,
+    Logprob,
+    Logprobs,
     ModelAPI,
     ModelOutput,
     ModelUsage,
 )
 from inspect_ai.model import ModelCall as InspectCall
 from inspect_ai.tool import ToolChoice, ToolInfo
+from inspect_ai.util import display_counter
+from pydantic import TypeAdapter, ValidationError
 
 from evalharness.checkpoint import resolve_checkpoint
 from evalharness.conditions import BASELINE, ConditionTable
 from evalharness.errors import UsageError
-from evalharness.request import Completion, Request, Sampling
+from evalharness.request import Completion, Request, Sampling, Trace
 from evalharness.worker import EngineSpec, EngineWorker, shared_worker
 
 if TYPE_CHECKING:
     from evalharness.concepts import ConceptBank
 
 DEFAULT_MAX_NEW_TOKENS = 512
+SHOW_EVERY_S = 1.0
 STEERING_KEY = "steering"
-_UNSUPPORTED = ("frequency_penalty", "presence_penalty", "logit_bias", "num_choices", "logprobs", "response_schema")
+TRACE_KEY = "trace"
+_UNSUPPORTED = ("frequency_penalty", "presence_penalty", "logit_bias", "num_choices", "top_logprobs", "response_schema")
 
 
 class SteeredAPI(ModelAPI):
@@ -73,6 +81,7 @@ class SteeredAPI(ModelAPI):
         self.conditions = ConditionTable.load(Path(str(conditions))) if conditions else ConditionTable({})
         self._bank_folder = Path(str(bank)) if bank else None
         self._bank: ConceptBank | None = None
+        self._shown_at = 0.0
 
     async def generate(
         self,
@@ -85,21 +94,32 @@ class SteeredAPI(ModelAPI):
         if tools:
             raise UsageError("This provider does not offer tools.", got=", ".join(tool.name for tool in tools))
         request = self._request(input, config)
-        bank = self._load_bank() if request.steerings else None
+        bank = self._load_bank() if request.steerings or request.trace is not None else None
         completion = await self.worker.generate(request, bank)
-        return self._output(completion), InspectCall.create(
+        self._show_progress()
+        return await self._output(completion), InspectCall.create(
             {STEERING_KEY: (config.extra_body or {}).get(STEERING_KEY, BASELINE), "seed": request.seed},
             {"receipt": asdict(completion.receipt)},
         )
 
+    def _show_progress(self) -> None:
+        """Beside Inspect's own counters, at most once a second."""
+        progress, now = self.worker.progress, time.monotonic()
+        if progress is None or now - self._shown_at < SHOW_EVERY_S:
+            return
+        self._shown_at = now
+        to_go = "" if progress.eta_s is None else f", {progress.eta_s:.0f} s to go"
+        rows = f"{progress.done} rows done, {progress.running} running, {progress.waiting} waiting"
+        display_counter("engine", f"{progress.tokens_per_s:.0f} tokens/s, {rows}{to_go}")
+
     def _request(self, messages: list[ChatMessage], config: GenerateConfig) -> Request:
         asked = [name for name in _UNSUPPORTED if getattr(config, name) not in (None, False)]
         extra = dict(config.extra_body or {})
-        condition = extra.pop(STEERING_KEY, BASELINE)
+        condition, trace = extra.pop(STEERING_KEY, BASELINE), extra.pop(TRACE_KEY, None)
         if asked or extra:
             raise UsageError(
                 "The provider was asked for something it does not do.",
-                expected=f"extra_body with the key {STEERING_KEY!r} only; none of {', '.join(_UNSUPPORTED)}",
+                expected=f"extra_body with {STEERING_KEY!r} and {TRACE_KEY!r} only; none of {', '.join(_UNSUPPORTED)}",
                 got=", ".join([*asked, *extra]),
                 where="GenerateConfig",
             )
@@ -115,6 +135,8 @@ class SteeredAPI(ModelAPI):
             steering=self.conditions.steering(str(condition)),
             sampling=sampling,
             seed=config.seed or 0,
+            trace=_read_trace(trace),
+            logprobs=bool(config.logprobs),
         )
 
     def _load_bank(self) -> ConceptBank:
@@ -126,17 +148,27 @@ class SteeredAPI(ModelAPI):
             self._bank = ConceptBank.load(self._bank_folder)
         return self._bank
 
-    def _output(self, completion: Completion) -> ModelOutput:
+    async def _output(self, completion: Completion) -> ModelOutput:
         message = ChatMessageAssistant(content=completion.text, model=self.model_name, source="generate")
+        logprobs = None
+        if completion.logprobs is not None:
+            ids = completion.token_ids
+            names = await to_thread.run_sync(self.worker.call, lambda engine: engine.token_texts(ids))
+            pairs = zip(names, completion.logprobs, strict=True)
+            logprobs = Logprobs(content=[Logprob(token=name, logprob=value) for name, value in pairs])
+        choice = ChatCompletionChoice(message=message, stop_reason=completion.stop_reason, logprobs=logprobs)
+        told: dict[str, object] = {"receipt": asdict(completion.receipt)}
+        if completion.trace is not None:
+            told["trace"] = [asdict(one) for one in completion.trace]
         return ModelOutput(
             model=self.model_name,
-            choices=[ChatCompletionChoice(message=message, stop_reason=completion.stop_reason)],
+            choices=[choice],
             usage=ModelUsage(
                 input_tokens=completion.prompt_tokens,
                 output_tokens=completion.output_tokens,
                 total_tokens=completion.prompt_tokens + completion.output_tokens,
             ),
-            metadata={"receipt": asdict(completion.receipt)},
+            metadata=told,
         )
 
     def max_tokens(self) -> int | None:
@@ -158,3 +190,18 @@ class SteeredAPI(ModelAPI):
     def should_retry(self, ex: BaseException) -> bool:  # noqa: ARG002 - the signature Inspect calls
         """Never: a device error does not go away, and a second draw would change the distribution."""
         return False
+
+
+def _read_trace(told: object) -> Trace | None:
+    """What `extra_body["trace"]` asks for: concepts, and optionally layers and `series`."""
+    if told is None:
+        return None
+    try:
+        return TypeAdapter(Trace).validate_python(told)
+    except ValidationError as error:
+        raise UsageError(
+            "The trace that was asked for cannot be read.",
+            expected='{"concepts": ["desperate", ...], "layers": [21] or null, "series": false}',
+            got=repr(told),
+            where=f"extra_body[{TRACE_KEY!r}]",
+        ) from error

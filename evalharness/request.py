@@ -63,6 +63,21 @@ class Steering:
         _require(self.layers is None or len(self.layers) > 0, "steering.layers", "None or at least one", self.layers)
 
 
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """What to read of a row's residual stream: its projections on concept vectors, after any steering."""
+
+    concepts: tuple[str, ...]
+    layers: tuple[int, ...] | None = None
+    """Decoder blocks whose output is read, from 0; None = the bank's choice."""
+    series: bool = False
+    """Keep every token's projection, and not the summary alone."""
+
+    def __post_init__(self) -> None:
+        _require(len(self.concepts) > 0, "trace.concepts", "at least one concept", self.concepts)
+        _require(self.layers is None or len(self.layers) > 0, "trace.layers", "None or at least one", self.layers)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """One row: a prompt, what is done to the residual stream, how tokens are drawn, and its own seed."""
@@ -72,6 +87,9 @@ class Request:
     steering: Steering | tuple[Steering, ...] | None = None
     seed: int = 0
     id: str | None = None
+    trace: Trace | None = None
+    logprobs: bool = False
+    """Whether the completion says how likely each drawn token was."""
 
     @property
     def steerings(self) -> tuple[Steering, ...]:
@@ -97,6 +115,26 @@ class Receipt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ConceptTrace:
+    """Projections of a row's residual stream on one concept vector at one layer, after any steering.
+
+    The unit is that of strength: a fraction of the mean residual norm of the layer. The last drawn token is never fed
+    back, so it has no residual stream.
+    """
+
+    concept: str
+    layer: int
+    prompt_mean: float
+    generation_mean: float | None
+    """Over the drawn tokens; None where fewer than two were drawn, as are the others."""
+    generation_min: float | None
+    generation_max: float | None
+    generation_last: float | None
+    series: tuple[float, ...] = ()
+    """Every prompt token, then every drawn token but the last; empty unless asked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
     """What came of a request. `text` has the stop string cut off; `token_ids` are all tokens that were drawn."""
 
@@ -106,4 +144,8 @@ class Completion:
     prompt_tokens: int
     output_tokens: int
     receipt: Receipt
-    trace: Mapping[str, Sequence[float]] | None = None
+    trace: tuple[ConceptTrace, ...] | None = None
+    """One per traced concept and layer, in the order of the request's concepts; None unless asked for."""
+    logprobs: tuple[float, ...] | None = None
+    """Natural log-probability of each drawn token under the (steered) model at temperature 1, before top-p and top-k;
+    None unless asked for."""

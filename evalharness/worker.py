@@ -1,6 +1,7 @@
-"""One thread per engine: requests come in from any event loop, leave as batches, and each waiter is woken by an event.
+"""One thread per engine: requests come in from any event loop, run together, and each waiter is woken by an event.
 
-It knows threads and queues; it knows nothing of Inspect, prompts or scoring.
+It knows threads and queues; it knows nothing of Inspect, prompts or scoring. Which rows run together, and when one
+takes another's place, is the session's business (`engine/session.py`).
 """
 
 from __future__ import annotations
@@ -24,9 +25,12 @@ from evalharness.request import Completion, Request
 if TYPE_CHECKING:
     from evalharness.concepts import ConceptBank
     from evalharness.engine import Engine
+    from evalharness.engine.session import Outcome, Progress, Session
 
 Result = TypeVar("Result")
 JOIN_S = 30.0
+MOST_AT_ONCE = 4096
+"""Rows taken from the queue before the session looks at them: it sees what they share only among those it has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +43,7 @@ class EngineSpec:
     trust_remote_code: bool = False
     max_rows: int = 128
     linger_s: float = 0.02
-    """How long a batch waits for more rows after its first one."""
+    """How long an idle engine waits for more rows after the latest one."""
 
 
 @dataclass(slots=True, eq=False)
@@ -76,6 +80,15 @@ class EngineWorker:
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self._engine: Engine | None = None
+        self._rows: dict[int, _Row] = {}
+        """Rows that somebody waits for, by number."""
+        self._begun: set[int] = set()
+        """Those that the session knows."""
+        self._next = 0
+        self._session: Session | None = None
+        self._bank: ConceptBank | None = None
+        self.progress: Progress | None = None
+        """How far the session is or was when a row last ended."""
 
     async def generate(self, request: Request, bank: ConceptBank | None) -> Completion:
         """Generate one row in whatever batch it lands in. A cancelled waiter is dropped from its batch."""
@@ -99,7 +112,7 @@ class EngineWorker:
         return result
 
     def close(self) -> None:
-        """Finish the batch in flight and join the thread. Safe to call twice; a later request starts it again."""
+        """Finish the rows that have come and join the thread. Safe to call twice; a later request starts it again."""
         with self._lock:
             thread, self._thread = self._thread, None
         if thread is not None and thread.is_alive():
@@ -115,51 +128,109 @@ class EngineWorker:
 
     def _loop(self) -> None:
         open_for_work = True
-        while open_for_work:
-            work = self._gather(self._queue.get())
-            self._serve([item for item in work if isinstance(item, _Row)])
-            for item in work:
-                if isinstance(item, _Call):
+        while open_for_work or self._rows:
+            for item in self._gather():
+                if isinstance(item, _Row):
+                    self._rows[self._next] = item
+                    self._next += 1
+                elif isinstance(item, _Call):
                     self._answer(item)
-            open_for_work = None not in work
+                else:
+                    open_for_work = False
+            self._serve()
 
-    def _gather(self, first: _Work) -> list[_Work]:
-        """What arrives within the linger time of the latest row, up to a full batch."""
-        work = [first]
-        while isinstance(work[-1], _Row) and len(work) < self.spec.max_rows:
+    def _gather(self) -> list[_Work]:
+        """What has come. An engine at work does not wait; an idle one waits for a row and for those close behind."""
+        work: list[_Work] = []
+        busy = bool(self._rows)
+        while len(work) < MOST_AT_ONCE:
             try:
-                work.append(self._queue.get(timeout=self.spec.linger_s))
+                timeout = self.spec.linger_s if work else None
+                work.append(self._queue.get(block=not busy, timeout=timeout))
             except queue.Empty:
+                break
+            if not isinstance(work[-1], _Row):
                 break
         return work
 
-    def _serve(self, rows: list[_Row]) -> None:
-        banks = {id(row.bank): row.bank for row in rows}
-        for key, bank in banks.items():
-            self._serve_bank([row for row in rows if id(row.bank) == key and not row.cancelled], bank)
-
-    def _serve_bank(self, rows: list[_Row], bank: ConceptBank | None) -> None:
-        if not rows:
+    def _serve(self) -> None:
+        """Hand new rows to the session and move all of them one token on."""
+        for index in [index for index, row in self._rows.items() if row.cancelled]:
+            del self._rows[index]
+            if self._session is not None and index in self._begun:
+                self._session.cancel(index)
+        if not self._rows:
+            self._end_session()
             return
         try:
             if self.receipt_error is not None:
                 raise self.receipt_error
-            completions = self._load().generate([row.request for row in rows], bank, max_rows=self.spec.max_rows)
-            for row, completion in zip(rows, completions, strict=True):
-                row.completion = completion
-            self.rows_generated += len(rows)
+            session = self._open_session()
+            self._begin(session)
+            self._finish(session.step() if session.pending else [])
+            if not session.pending:
+                self._end_session()
         except ReceiptError as error:
             self.receipt_error = error
-            for row in rows:
-                row.error = error
+            self._fail(list(self._rows), error)
+            self._end_session()
         except Exception as error:  # noqa: BLE001 - becomes the recorded error of each row it concerns
-            if len(rows) > 1:
-                for row in rows:
-                    self._serve_bank([row], bank)
-                return
-            rows[0].error = error if isinstance(error, (ValueError, EngineError)) else EngineError(repr(error))
-            rows[0].error.__cause__ = None if rows[0].error is error else error
+            lost = list(self._rows) if self._session is None else list(self._session.abandon())
+            known = isinstance(error, (ValueError, EngineError))
+            self._fail(lost or list(self._rows), error if known else EngineError(repr(error)), error)
+
+    def _open_session(self) -> Session:
+        """The session under way, or one under the bank of the first row that needs one."""
+        if self._session is None:
+            self._bank = next((row.bank for row in self._rows.values() if row.bank is not None), None)
+            self._session = self._load().session(self._bank, max_rows=self.spec.max_rows).__enter__()
+        return self._session
+
+    def _begin(self, session: Session) -> None:
+        """Hand over the rows that can run under this bank; rows of another bank wait until these are done."""
+        wrong: dict[int, ValueError] = {}
+        for index, row in self._rows.items():
+            if index in self._begun or (row.bank is not None and row.bank is not self._bank):
+                continue
+            try:
+                session.add([self._load().row(index, row.request, row.bank)])
+                self._begun.add(index)
+            except ValueError as error:
+                wrong[index] = error
+        for index, reason in wrong.items():
+            self._fail([index], reason)
+
+    def _finish(self, done: list[tuple[int, Outcome]]) -> None:
+        rows = []
+        for index, outcome in done:
+            row = self._rows.pop(index, None)
+            self._begun.discard(index)
+            if row is None:
+                continue
+            if isinstance(outcome, Completion):
+                row.completion = outcome
+                self.rows_generated += 1
+            else:
+                row.error = outcome
+            rows.append(row)
         _wake(rows)
+        if self._session is not None:
+            self.progress = self._session.progress()
+
+    def _fail(self, indices: list[int], error: BaseException, cause: BaseException | None = None) -> None:
+        rows = [self._rows.pop(index) for index in indices if index in self._rows]
+        self._begun.difference_update(indices)
+        if cause is not error:
+            error.__cause__ = cause
+        for row in rows:
+            row.error = error
+        _wake(rows)
+
+    def _end_session(self) -> None:
+        session, self._session = self._session, None
+        self._begun.clear()
+        if session is not None:
+            session.__exit__(None, None, None)
 
     def _answer(self, call: _Call) -> None:
         try:

@@ -18,7 +18,7 @@ from evalharness.testing import tiny_checkpoint
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return tiny_checkpoint(tmp_path_factory.mktemp("provider") / "llama")
+    return tiny_checkpoint(tmp_path_factory.mktemp("provider") / "llama", model_length=2048)
 
 
 def generate(folder, config: GenerateConfig, tools: tuple[ToolInfo, ...] = (), **args: Any):

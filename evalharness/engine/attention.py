@@ -123,20 +123,21 @@ def _own(query_AHTE: Tensor, key_AGSE: Tensor, value_AGSE: Tensor, cache: Shared
     """Each row against its own keys."""
     A, H, T, E = query_AHTE.shape
     G, S = key_AGSE.shape[1:3]
-    hidden_ATS = cache.own_hidden(rules.window, S)
-    hidden_A1MS = None
-    if hidden_ATS is not None:
-        hidden_A1MS = hidden_ATS[:, None].expand(A, H // G, T, S).reshape(A, 1, -1, S)
-    part = attend(query_AHTE.reshape(A, G, -1, E), key_AGSE, value_AGSE, rules, hidden_A1MS)
+    part = attend(
+        query_AHTE.reshape(A, G, -1, E), key_AGSE, value_AGSE, rules, cache.own_hidden(rules.window, S, H // G)
+    )
     return Partial(part.out.reshape(A, H, T, -1), part.lse.reshape(A, H, T))
 
 
 def _read(query_AHTE: Tensor, cache: SharedCache, layer: int, fold: Fold, rules: Rules) -> Partial:
     """The rows of a fold against the beginning that they share."""
-    prefix, N = cache.prefixes[fold.prefix], fold.branches
+    some_AHTE, N = query_AHTE[fold.rows], fold.branches
+    if fold.prefix is None:
+        nothing_AHT = some_AHTE.new_full(some_AHTE.shape[:-1], -torch.inf, dtype=torch.float32)
+        return Partial(torch.zeros_like(some_AHTE), nothing_AHT)
     start = cache.prefix_start(fold, rules.window)
-    keys, values = (tensor[layer][fold.first : fold.first + N, :, start:] for tensor in (prefix.keys, prefix.values))
-    some_AHTE = query_AHTE[fold.rows]
+    both = (fold.prefix.keys, fold.prefix.values)
+    keys, values = (tensor[layer][fold.first : fold.first + N, :, start:] for tensor in both)
     (A, H, T, E), (G, P) = some_AHTE.shape, keys.shape[1:3]
     query_NGME = some_AHTE.reshape(N, A // N, G, H // G, T, E).transpose(1, 2).reshape(N, G, -1, E)
     hidden_ATP = cache.prefix_hidden(fold, rules.window, cache.get_seq_length(layer))
@@ -150,11 +151,12 @@ def _read(query_AHTE: Tensor, cache: SharedCache, layer: int, fold: Fold, rules:
 
 def attend(query_NGME: Tensor, keys: Tensor, values: Tensor, rules: Rules, hidden: Tensor | None) -> Partial:
     """Queries `[N, G, M, E]` against keys `[N, G, S, E]` without the `hidden` ones, bool `[N, 1, M, S]`."""
-    plain = hidden is None and rules.softcap is None and keys.shape[-1] == values.shape[-1]
+    plain = rules.softcap is None and keys.shape[-1] == values.shape[-1]
     if plain and query_NGME.device.type == "cpu":
         # The kernel behind scaled_dot_product_attention; called by name because only so it returns its log-sum-exp.
         kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-        out, lse_NGM = kernel(query_NGME, keys, values, 0.0, False, scale=rules.scaling)
+        mask = None if hidden is None else query_NGME.new_zeros(hidden.shape).masked_fill_(hidden, -torch.inf)
+        out, lse_NGM = kernel(query_NGME, keys, values, 0.0, False, attn_mask=mask, scale=rules.scaling)
         return Partial(out, lse_NGM)
     M, per_query = query_NGME.shape[2], keys.shape[:3].numel()
     size = max(1, SCORES // max(1, per_query))

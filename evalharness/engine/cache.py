@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -45,12 +46,11 @@ class GrowingLayer(DynamicLayer):
         """Positions stored so far."""
         return self.length
 
-    def keep(self, rows_A: Tensor) -> None:
-        """Hold these rows instead, in this order; one may stand for several."""
-        assert self._keys is not None
-        assert self._values is not None
-        self._keys, self._values = (_rows(buffer, rows_A, self.length) for buffer in (self._keys, self._values))
-        self.keys, self.values = self._keys[:, :, : self.length], self._values[:, :, : self.length]
+    def hold(self, keys: Tensor, values: Tensor, length: int) -> None:
+        """Take these buffers, `[B, heads, at least length, head_dim]`, as what has been stored."""
+        self.dtype, self.device, self.is_initialized = keys.dtype, keys.device, True
+        self._keys, self._values, self.length = keys, values, length
+        self.keys, self.values = keys[:, :, :length], values[:, :, :length]
 
 
 class GrowingCache(Cache):
@@ -58,13 +58,49 @@ class GrowingCache(Cache):
 
     def __init__(self, room: int = 0) -> None:
         """`room` is the number of slots that are set aside at first."""
-        super().__init__(layer_class_to_replicate=partial(GrowingLayer, room))
+        layer: Any = partial(GrowingLayer, room)
+        super().__init__(layer_class_to_replicate=layer)
 
-    def keep(self, rows_A: Tensor) -> None:
-        """Hold these rows instead, in every layer."""
-        for layer in self.layers:
+    @property
+    def length(self) -> int:
+        """Slots stored so far."""
+        first = self.layers[0] if self.layers else None
+        return first.length if isinstance(first, GrowingLayer) else 0
+
+    def take(self, sources: Sequence[Source], n_rows: int, slots: int) -> None:
+        """Hold rows of other caches instead of anything else: their last `slots` slots, ending side by side.
+
+        What a row has before its own first slot is zero: it is masked, but must not be NaN.
+        """
+        template = sources[0].cache.layers
+        self.layers = [GrowingLayer() for _ in template]
+        for number, layer in enumerate(self.layers):
             assert isinstance(layer, GrowingLayer)
-            layer.keep(rows_A)
+            parts = [source.cache.layers[number] for source in sources]
+            keys, values = (_gather(sources, [getattr(part, name) for part in parts], n_rows, slots) for name in KINDS)
+            layer.hold(keys, values, slots)
+
+
+KINDS = ("keys", "values")
+
+
+class Source(NamedTuple):
+    """Some rows of a cache, and the places that they get in another."""
+
+    cache: GrowingCache
+    rows_R: Tensor
+    places_R: Tensor
+
+
+def _gather(sources: Sequence[Source], buffers: Sequence[Tensor], n_rows: int, slots: int) -> Tensor:
+    """One layer's keys or values of all sources, with room to grow."""
+    like = buffers[0]
+    gathered = like.new_zeros((n_rows, like.shape[1], slots + GROWTH, like.shape[3]))
+    for source, buffer in zip(sources, buffers, strict=True):
+        width = min(slots, buffer.shape[2])
+        last = buffer[:, :, buffer.shape[2] - width :].index_select(0, source.rows_R)
+        gathered[:, :, slots - width : slots].index_copy_(0, source.places_R, last)
+    return gathered
 
 
 def _with_room(buffer: Tensor | None, like: Tensor, used: int, needed: int, slots: int) -> Tensor:
@@ -74,10 +110,3 @@ def _with_room(buffer: Tensor | None, like: Tensor, used: int, needed: int, slot
     if buffer is not None:
         grown[:, :, :used] = buffer[:, :, :used]
     return grown
-
-
-def _rows(buffer: Tensor, rows_A: Tensor, used: int) -> Tensor:
-    """These rows in a buffer of their own; only the used slots are copied."""
-    chosen = buffer.new_empty((len(rows_A), buffer.shape[1], used + GROWTH, buffer.shape[3]))
-    torch.index_select(buffer[:, :, :used], 0, rows_A, out=chosen[:, :, :used])
-    return chosen

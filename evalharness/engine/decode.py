@@ -1,9 +1,9 @@
-"""The hot path: one prefill, then steps until every row has ended. Knows tensors, not texts or files.
+"""The hot path: rows come in whenever there is room, draw a token per step, and leave when they have ended.
 
-Shapes: B rows of the batch, A rows still in the tensors, T prompt tokens, S cache slots, N drawn tokens, V vocabulary.
-One device-to-host copy per step.
+Knows tensors, not files or callers. Shapes: A rows of the tensors, S own cache slots, N drawn tokens, V vocabulary, X
+width of what `Head.logits` needs. One device-to-host copy per step.
 
-Near ties. A row's logits change in the last bits with the size and padding of its batch, because the kernels add in
+Near ties. A row's logits change in the last bits with its neighbours and its padding, because the kernels add in
 another order. Where the drawn token won by less than `TIE_MARGIN`, the row's logits are computed once more from its
 tokens alone, without cache or padding, and the token is drawn from those. So a row's tokens depend on the row only, as
 long as rounding stays below half the margin; `DecodeStats.largest_drift` records what was seen.
@@ -11,27 +11,25 @@ long as rounding stays below half the margin; `DecodeStats.largest_drift` record
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from evalharness.engine.batch import Batch
-from evalharness.engine.cache import GrowingCache
-from evalharness.engine.model import LoadedModel, last_logits
-from evalharness.engine.prefill import prefill, shared_states
-from evalharness.engine.sampler import Draw, Sampler, Turn, draw
-from evalharness.engine.shared_cache import SharedCache
-from evalharness.engine.sharing import Sharing
+from evalharness.engine.model import LoadedModel
+from evalharness.engine.prefill import Tokens, own_mask
+from evalharness.engine.roster import Roster
+from evalharness.engine.row import Row, RowResult
+from evalharness.engine.running import Entry, Running
+from evalharness.engine.sampler import Draw, Sampler, Turn, draw_turn
 from evalharness.engine.stages import GENERATION, PADDING, PROMPT
-from evalharness.engine.steering import RowSteering
+from evalharness.engine.steering import BOTH_ROLES
 from evalharness.engine.text import Detokenizer
-from evalharness.request import StopReason
 
 TIE_MARGIN = 1e-4
-"""In logits over temperature; float32 only. Rounding seen on small models is below 2e-5."""
-COMPACT_SHARE = 0.125
-"""Finished rows are dropped from the tensors once they are this share of them."""
+"""In logits over temperature; float32 only. The largest drift seen on models of up to 40 million parameters is 1e-5."""
 
 
 @dataclass
@@ -46,20 +44,21 @@ class DecodeStats:
     near_ties: int = 0
     largest_drift: float = 0.0
     """Largest difference of logits between batched and lone computation, over the near ties."""
+    most_rows: int = 0
+    """Most rows that were in the tensors together."""
 
 
-@dataclass
-class RowResult:
-    """What one row drew."""
+class Ended(NamedTuple):
+    """A row that has ended, with what was counted and traced while it ran."""
 
-    token_ids: list[int] = field(default_factory=list)
-    stop_reason: StopReason | None = None
-    text: str | None = None
-    """Set where a stop string cut the text."""
+    row: Row
+    result: RowResult
+    counts_4: Tensor
+    trace_TK: Tensor | None
 
 
 class Decoder:
-    """Runs batches through one model."""
+    """Runs rows through one model. `steering` is attached while anything is called."""
 
     def __init__(self, loaded: LoadedModel, detokenizer: Detokenizer, tie_margin: float = TIE_MARGIN) -> None:
         self._loaded = loaded
@@ -70,153 +69,98 @@ class Decoder:
         self.stats = DecodeStats()
 
     @torch.inference_mode()
-    def run(self, batch: Batch, steering: RowSteering) -> list[RowResult]:
-        """Draw every row of the batch to its end. `steering` must be attached."""
-        state = _State(batch, steering)
-        states_AX = self._prefill(state)
-        while True:
-            tokens_A = self._draw(state, states_AX)
-            self._record(state, tokens_A)
-            if not state.alive:
-                break
-            states_AX = self._step(state, tokens_A)
-        self.stats.prompt_tokens += sum(len(row.prompt_ids) for row in batch.rows)
-        self.stats.output_tokens += sum(len(result.token_ids) for result in state.results)
-        return state.results
+    def admit(self, running: Running, entries: Sequence[Entry]) -> None:
+        """Take in rows whose prompts have been read, and let go of those that have ended."""
+        running.reseat(entries)
+        running.roster = Roster.of(running.rows, self._detokenizer, self._loaded.vocab_size, self._loaded.device)
+        self.stats.most_rows = max(self.stats.most_rows, running.alive)
 
-    def _prefill(self, state: _State) -> Tensor:
-        batch = state.batch
-        if batch.sharing is not None:
-            return self._prefill_shared(state, batch.sharing)
-        state.steering.set_roles(batch.role_BT, (PROMPT,))
-        position_BT = (batch.mask_BT.cumsum(1) - 1).clamp(min=0)
-        return self._forward(state, batch.ids_BT, position_BT)
-
-    def _prefill_shared(self, state: _State, sharing: Sharing) -> Tensor:
-        rows = state.batch.rows
-        start = prefill(self._loaded, state.steering, rows, sharing)
-        state.cache, state.mask_AS, state.shared_A = start.cache, start.own_mask_AS, start.shared_A
-        computed = sum(len(part.token_ids) * len(part.branches.heads) for part in sharing.beginnings)
-        computed += sum(len(rows[head].prompt_ids) - rows[head].shared for head in sharing.leaves.heads)
-        self.stats.shared_tokens += sum(len(row.prompt_ids) for row in rows) - computed
-        return start.states_AX
-
-    def _step(self, state: _State, tokens_A: Tensor) -> Tensor:
-        """Feed the drawn tokens; rows that ended but are still in the tensors run along unsteered and uncounted."""
-        if state.should_compact():
-            tokens_A = state.compact(tokens_A)
-        role_A1 = torch.where(state.alive_A, GENERATION, PADDING).to(torch.int8)[:, None]
-        state.steering.set_roles(role_A1, (GENERATION,))
-        state.mask_AS = torch.cat([state.mask_AS, state.mask_AS.new_ones(len(tokens_A), 1)], dim=1)
-        state.step += 1
+    @torch.inference_mode()
+    def step(self, running: Running) -> list[Ended]:
+        """Draw one token for every row, and compute what the next one is drawn from."""
+        ended = self._record(running, self._draw(running))
+        if running.alive:
+            self._forward(running)
         self.stats.steps += 1
-        position_A1 = state.mask_AS.sum(1, keepdim=True) - 1
-        if state.shared_A is not None:
-            position_A1 += state.shared_A[:, None]
-        return self._forward(state, tokens_A[:, None], position_A1)
+        return ended
 
-    def _forward(self, state: _State, ids_AT: Tensor, position_AT: Tensor) -> Tensor:
-        if isinstance(state.cache, SharedCache):
-            state.cache.prepare(position_AT, state.mask_AS if state.padded else None)
-            return shared_states(self._loaded, state.cache, ids_AT, position_AT)
-        return self._loaded.head.last_states(
-            input_ids=ids_AT,
-            attention_mask=state.mask_AS,
-            position_ids=position_AT,
-            past_key_values=state.cache,
-            use_cache=True,
-        )
+    def _draw(self, running: Running) -> _Drawn:
+        roster, step_A = running.roster, running.count_A
+        turn = Turn(running.places_A, step_A, self._tie_margin, roster.any_logprobs)
+        return self._events(running, self._sampler.draw(running.states_AX, roster.settings, roster.noise, turn))
 
-    def _draw(self, state: _State, states_AX: Tensor) -> Tensor:
-        batch, rows_A = state.batch, state.rows_A
-        drawn = self._sampler.draw(states_AX, batch.settings, batch.noise, Turn(rows_A, state.step, self._tie_margin))
-        if not self._tie_margin:
-            return drawn.tokens_A
-        near_A = (drawn.margin_A < self._tie_margin) & state.alive_A
-        for place in near_A.nonzero()[:, 0].tolist():
-            drawn.tokens_A[place] = self._settle(state, place, states_AX[place]).tokens_A[0]
-        return drawn.tokens_A
+    def _events(self, running: Running, drawn: Draw) -> _Drawn:
+        """What the host has to know of a step, in one copy; near ties are settled, after which it is asked again."""
+        roster, tokens_A = running.roster, drawn.tokens_A
+        eos_A = torch.isin(tokens_A, self._eos_E) & ~roster.ignore_eos_A
+        full_A = running.count_A + 1 >= roster.limit_A
+        could_A = roster.enders_UV[roster.stop_set_A, tokens_A] if roster.any_stop else torch.zeros_like(eos_A)
+        near_A = drawn.margin_A < self._tie_margin
+        event_A = (eos_A.int() + 2 * full_A.int() + 4 * could_A.int() + 8 * near_A.int()) * running.alive_A
+        events = event_A.cpu().numpy()
+        near = (events >= 8).nonzero()[0].tolist()
+        if not near:
+            return _Drawn(drawn, [(place, int(events[place])) for place in events.nonzero()[0].tolist()])
+        for place in near:
+            alone = self._settle(running, place)
+            drawn.tokens_A[place], drawn.logprob_A[place] = alone.tokens_A[0], alone.logprob_A[0]
+        return self._events(running, drawn._replace(margin_A=drawn.margin_A.new_full(drawn.margin_A.shape, torch.inf)))
 
-    def _settle(self, state: _State, place: int, states_X: Tensor) -> Draw:
+    def _settle(self, running: Running, place: int) -> Draw:
         """Draw one row's token from a lone forward pass over all its tokens."""
-        row = int(state.rows_A[place])
-        prompt, drawn = state.batch.rows[row].prompt_ids, state.results[row].token_ids
-        ids_1T = torch.tensor([[*prompt, *drawn]], device=self._loaded.device)
-        role_1T = torch.full_like(ids_1T, PROMPT, dtype=torch.int8)
-        role_1T[:, len(prompt) :] = GENERATION
-        with state.steering.alone(place, role_1T):
-            logits_1V = last_logits(
-                self._loaded, input_ids=ids_1T, attention_mask=torch.ones_like(ids_1T), use_cache=False
-            )
+        row = running.sitting[place].row
+        ids = [*row.prompt_ids, *running.drawn(place)]
+        role_1T = torch.full((1, len(ids)), PROMPT, dtype=torch.int8, device=self._loaded.device)
+        role_1T[:, len(row.prompt_ids) :] = GENERATION
+        with running.steering.passing(running.seat_of(place), role_1T, BOTH_ROLES, counting=False):
+            logits_1V = running.reader.alone(ids)
+        batched_1V = self._loaded.head.logits(running.states_AX[place][None])
         self.stats.near_ties += 1
-        batched_1V = self._loaded.head.logits(states_X[None])
         self.stats.largest_drift = max(self.stats.largest_drift, float((logits_1V - batched_1V).abs().max()))
-        return draw(logits_1V, state.batch.settings, state.batch.noise, state.rows_A[place, None], state.step)
+        place_1 = running.places_A[place][None]
+        turn = Turn(place_1, running.count_A[place][None], 0.0, running.roster.any_logprobs)
+        return draw_turn(logits_1V, running.roster.settings, running.roster.noise, turn)
 
-    def _record(self, state: _State, tokens_A: Tensor) -> None:
+    def _record(self, running: Running, drawn: _Drawn) -> list[Ended]:
         """Append the tokens to their rows and end the rows that are done."""
-        batch, rows_A = state.batch, state.rows_A
-        eos_A = torch.isin(tokens_A, self._eos_E) & ~batch.ignore_eos_B[rows_A]
-        full_A = state.step + 1 >= batch.limit_B[rows_A]
-        flags = [tokens_A, eos_A.long(), full_A.long(), rows_A, state.alive_A.long()]
-        if batch.any_stop:
-            flags.append(batch.enders_UV[batch.stop_set_B[rows_A], tokens_A].long())
+        running.append(drawn.draw.tokens_A, drawn.draw.logprob_A)
         ended = []
-        for place, (token, eos, full, row, alive, *could_stop) in enumerate(torch.stack(flags, 1).tolist()):
-            if not alive:
+        for place, event in drawn.events:
+            row = running.sitting[place].row
+            eos, full, could_stop = (bool(event & bit) for bit in (1, 2, 4))
+            ids = running.drawn(place)
+            hit = self._detokenizer.find_stop(ids, row.request.sampling.stop) if could_stop and not eos else None
+            if not (eos or hit or full):
                 continue
-            result, request = state.results[row], batch.rows[row].request
-            result.token_ids.append(token)
-            hit = (
-                self._detokenizer.find_stop(result.token_ids, request.sampling.stop)
-                if could_stop and could_stop[0] and not eos
-                else None
-            )
-            if eos or hit:
-                result.stop_reason, result.text = "stop", hit.text if hit else None
-            elif full:
-                full_by_request = len(result.token_ids) == request.sampling.max_new_tokens
-                result.stop_reason = "max_tokens" if full_by_request else "model_length"
-            else:
-                continue
-            ended.append(place)
-        state.end(ended)
+            result = RowResult(ids, "stop", hit.text if hit else None)
+            if not (eos or hit):
+                result.stop_reason = "max_tokens" if len(ids) == row.request.sampling.max_new_tokens else "model_length"
+            if row.request.logprobs:
+                result.logprobs = running.logprobs(place)
+            ended.append(Ended(row, result, running.counts_A4[place], running.traced(place)))
+            running.drop(place)
+            self.stats.prompt_tokens += len(row.prompt_ids)
+            self.stats.output_tokens += len(ids)
+        return ended
+
+    def _forward(self, running: Running) -> None:
+        """Feed the drawn tokens; rows that ended but are still in the tensors run along unsteered and uncounted."""
+        running.own_A += 1
+        slots = running.cache.length + 1
+        tokens = Tokens(
+            ids_AT=running.last()[:, None],
+            position_AT=(running.shared_A + running.own_A - 1)[:, None],
+            mask_AS=own_mask(running.own_A, slots),
+            padded=running.padded,
+        )
+        role_A1 = torch.where(running.alive_A, GENERATION, PADDING).to(torch.int8)[:, None]
+        with running.steering.passing(running.seated, role_A1, (GENERATION,)) as now:
+            running.states_AX = running.reader.forward(running.cache, tokens)
+        running.counts_A4 += now.counts_A4
+        running.trace(now.traced())
 
 
-class _State:
-    """One batch under way. `rows_A` maps the rows of the tensors to the rows of the batch."""
-
-    def __init__(self, batch: Batch, steering: RowSteering) -> None:
-        self.batch = batch
-        self.steering = steering
-        self.results = [RowResult() for _ in batch.rows]
-        self.cache: GrowingCache = GrowingCache()
-        self.mask_AS = batch.mask_BT
-        """Which slots of the cache are real; of a shared batch, the rows' own slots."""
-        self.shared_A: Tensor | None = None
-        """Tokens of each row that stand before its own slots."""
-        self.padded = len({len(row.prompt_ids) - row.shared for row in batch.rows}) > 1
-        self.rows_A = torch.arange(len(batch.rows), device=batch.ids_BT.device)
-        self.alive_A = torch.ones_like(self.rows_A, dtype=torch.bool)
-        self.alive = len(batch.rows)
-        self.step = 0
-
-    def end(self, places: list[int]) -> None:
-        """Mark rows of the tensors as finished."""
-        if places:
-            self.alive_A[places] = False
-            self.alive -= len(places)
-
-    def should_compact(self) -> bool:
-        """Whether dropping the finished rows saves more than copying the cache costs."""
-        return len(self.rows_A) - self.alive > COMPACT_SHARE * len(self.rows_A)
-
-    def compact(self, tokens_A: Tensor) -> Tensor:
-        """Drop the finished rows everywhere; returns the tokens of those that stay."""
-        keep_A = self.alive_A.nonzero()[:, 0]
-        self.cache.keep(keep_A)
-        self.steering.keep(keep_A)
-        self.mask_AS, self.rows_A = self.mask_AS[keep_A], self.rows_A[keep_A]
-        self.shared_A = None if self.shared_A is None else self.shared_A[keep_A]
-        self.alive_A = torch.ones_like(self.rows_A, dtype=torch.bool)
-        return tokens_A[keep_A]
+class _Drawn(NamedTuple):
+    draw: Draw
+    events: list[tuple[int, int]]
+    """Rows of which something has to be done, with its bits: 1 end token, 2 limit, 4 may have a stop string."""

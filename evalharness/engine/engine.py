@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -14,22 +14,22 @@ import torch
 import transformers
 from torch import Tensor
 
-from evalharness.engine.batch import make_batch
-from evalharness.engine.beginnings import shared_lengths
-from evalharness.engine.claims import build_claims, expected_applications, make_receipt
-from evalharness.engine.decode import Decoder, RowResult
+from evalharness.engine.claims import build_claims
+from evalharness.engine.decode import Decoder
 from evalharness.engine.model import LoadedModel, load_model, random_twin
-from evalharness.engine.row import Row, prompt_steering
-from evalharness.engine.scheduler import RowLength, plan_batches, schedule
-from evalharness.engine.sharing import arrange
+from evalharness.engine.prefill import Reader
+from evalharness.engine.row import Row, RowResult
+from evalharness.engine.scheduler import RowLength, schedule
+from evalharness.engine.session import Parts, Session
 from evalharness.engine.stages import build_stages
 from evalharness.engine.steering import RowSteering, reading
 from evalharness.engine.text import Detokenizer, render
+from evalharness.engine.tracing import Probe, probe_vectors
 from evalharness.engine.trial import why_not_share
 from evalharness.engine.vectors import VectorBank, check_steering
-from evalharness.errors import EngineError
+from evalharness.errors import EngineError, UsageError
 from evalharness.ids import sha256_file, sha256_text
-from evalharness.request import Completion, Prompt, Receipt, Request
+from evalharness.request import Completion, ConceptTrace, Prompt, Receipt, Request, Steering
 
 MAX_ROWS = 256
 CPU_CACHE_BYTES = 4 << 30
@@ -37,7 +37,7 @@ READING_BYTES = 256 << 20
 """Most bytes of residual stream that `forward_residuals` holds at a time."""
 
 OnBatch = Callable[[Sequence[tuple[int, Completion]]], None]
-"""Called with (place in the request list, completion) whenever a batch has finished."""
+"""Called with (place in the request list, completion) of rows that have ended together."""
 
 
 class Engine:
@@ -128,6 +128,10 @@ class Engine:
         loaded = self._loaded
         return render(loaded.tokenizer, prompt, vocab_size=loaded.vocab_size, source=loaded.source)
 
+    def token_texts(self, token_ids: Sequence[int]) -> list[str]:
+        """The text of each token by itself; empty for special tokens and for parts of a character."""
+        return self._detokenizer.token_texts(token_ids)
+
     def generate(
         self,
         requests: Sequence[Request],
@@ -138,36 +142,68 @@ class Engine:
     ) -> list[Completion]:
         """Complete every request; the answers are in the order of the requests.
 
-        Rows with different steering and sampling share batches. On CPU in float32 a row's tokens depend on its own
-        request only (see README.md). A batch that does not fit into memory is halved and tried again.
+        Rows with different steering and sampling share batches; a row that ends makes room for the next at once. On CPU
+        in float32 a row's tokens depend on its own request only (see README.md). Where memory runs out, fewer rows run
+        together. `on_batch` is called with (place in `requests`, completion) of the rows that end together.
 
         Raises:
-            BankError: a steering that the bank or the model cannot serve; raised before the first token.
+            UsageError: an empty prompt, or one longer than the model's context; raised before the first token, as is
+            BankError: a steering or trace that the bank or the model cannot serve.
             ReceiptError: the hooks did not apply exactly what was requested.
             EngineError: a single row does not fit into memory.
         """
-        rows = self._with_sharing([self._row(index, request, bank) for index, request in enumerate(requests)])
+        rows = [self.row(index, request, bank) for index, request in enumerate(requests)]
         completions: dict[int, Completion] = {}
-        waiting = plan_batches(rows, max_rows=max_rows, token_budget=self._token_budget())
-        waiting.reverse()
-        while waiting:
-            numbers = waiting.pop()
-            try:
-                done = self._run([rows[number] for number in numbers], bank)
-            except (torch.OutOfMemoryError, RuntimeError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                if len(numbers) == 1:
-                    tokens = len(rows[numbers[0]].prompt_ids) + rows[numbers[0]].limit
-                    raise EngineError(f"One row of {tokens} tokens does not fit into memory.") from error
-                half = len(numbers) // 2
-                waiting += [numbers[half:], numbers[:half]]
-                continue
-            finished = list(zip(numbers, done, strict=True))
-            completions.update(finished)
-            if on_batch is not None:
-                on_batch(finished)
+        with self.session(bank, max_rows=max_rows) as session:
+            session.add(rows)
+            while session.pending:
+                finished: list[tuple[int, Completion]] = []
+                for index, outcome in session.step():
+                    if isinstance(outcome, EngineError):
+                        raise outcome
+                    finished.append((index, outcome))
+                completions.update(finished)
+                if on_batch is not None and finished:
+                    on_batch(finished)
         return [completions[index] for index in range(len(requests))]
+
+    def session(self, bank: VectorBank | None = None, *, max_rows: int = MAX_ROWS) -> Session:
+        """Rows that may come at any time, under one bank; a context manager. One at a time per engine."""
+        share = self._share and self._why_not_share is None
+        parts = Parts(
+            decoder=self._decoder,
+            reader=Reader(self._loaded, share=share),
+            make_steering=self._steering,
+            complete=self._completion,
+            share=share,
+        )
+        return Session(parts, bank, max_rows=max_rows, slot_budget=self._token_budget())
+
+    def row(self, index: int, request: Request, bank: VectorBank | None = None) -> Row:
+        """A request checked and rendered, as `Session.add` takes it.
+
+        Raises:
+            UsageError: an empty prompt, or one longer than the model's context.
+            BankError: a steering or trace that the bank or the model cannot serve.
+        """
+        traced = () if request.trace is None else request.trace.concepts
+        layers = None if request.trace is None else request.trace.layers
+        read = tuple(Steering(concept, 0.0, layers=layers) for concept in traced)
+        if (request.steerings or read) and bank is not None:
+            bank.require_model(self.model_sha256)
+        for steering in (*request.steerings, *read):
+            check_steering(steering, bank, n_layers=self.n_layers, d_model=self.d_model)
+        ids = self.render(request.prompt)
+        if len(ids) > self.model_length:
+            raise UsageError(
+                "A prompt is longer than the model's context.",
+                expected=f"at most {self.model_length} tokens",
+                got=f"{len(ids)} tokens",
+                where=self._loaded.source,
+                fix="shorten the prompt, or use a checkpoint with a longer context",
+            )
+        limit = min(request.sampling.max_new_tokens, self.model_length - len(ids))
+        return Row(index, request, ids, limit)
 
     def forward_residuals(
         self, token_ids: Sequence[Sequence[int]], layers: Sequence[int] | None = None
@@ -214,22 +250,6 @@ class Engine:
     ) -> None:
         self.close()
 
-    def _row(self, index: int, request: Request, bank: VectorBank | None) -> Row:
-        if request.steerings and bank is not None:
-            bank.require_model(self.model_sha256)
-        for steering in request.steerings:
-            check_steering(steering, bank, n_layers=self.n_layers, d_model=self.d_model)
-        ids = self.render(request.prompt)
-        limit = min(request.sampling.max_new_tokens, self.model_length - len(ids))
-        return Row(index, request, ids, limit, prompt_steering(request, bank))
-
-    def _with_sharing(self, rows: list[Row]) -> list[Row]:
-        """The rows with how much of their prompts they share, where that is possible."""
-        lengths = shared_lengths([row.prompt_ids for row in rows]) if self._share else [0] * len(rows)
-        if not any(lengths) or self._why_not_share is not None:
-            return rows
-        return [replace(row, shared=shared) for row, shared in zip(rows, lengths, strict=True)]
-
     @cached_property
     def _why_not_share(self) -> str | None:
         """None if prompts can be shared, else why not, said once."""
@@ -239,30 +259,21 @@ class Engine:
             warnings.warn(f"{name} computes every prompt by itself, which is slower: {reason}.", stacklevel=2)
         return reason
 
-    def _run(self, rows: list[Row], bank: VectorBank | None) -> list[Completion]:
-        runnable = arrange([row for row in rows if row.limit > 0])
-        results = {id(row): RowResult(stop_reason="model_length") for row in rows}
-        receipts = {id(row): Receipt() for row in rows}
-        if runnable:
-            requests = [row.request for row in runnable]
-            steering = self._steering(requests, bank)
-            batch = make_batch(runnable, self._detokenizer, self._loaded.vocab_size, self._loaded.device)
-            with steering:
-                drawn = self._decoder.run(batch, steering)
-            for row, result, tally in zip(runnable, drawn, steering.tallies(), strict=True):
-                expected = expected_applications(row.request, bank, len(row.prompt_ids), len(result.token_ids))
-                results[id(row)] = result
-                receipts[id(row)] = make_receipt(row.request, bank, expected, tally)
-        return [self._completion(row, results[id(row)], receipts[id(row)]) for row in rows]
+    def _steering(
+        self, requests: Sequence[Request], bank: VectorBank | None, probes: Sequence[Probe] = ()
+    ) -> RowSteering:
+        """Hooks that know the conditions of these requests, in their order.
 
-    def _steering(self, requests: Sequence[Request], bank: VectorBank | None) -> RowSteering:
-        """The seam at which tests plant faults: what is returned here is attached, and must satisfy the claims."""
-        stages = build_stages(requests, bank, self._loaded.device)
+        The seam at which tests plant faults: what is returned here is attached, and must satisfy the claims.
+        """
+        device = self._loaded.device
+        stages = build_stages(requests, bank, device)
         claims = build_claims(requests, bank, self.d_model)
-        return RowSteering(self._loaded.blocks, stages, claims, len(requests))
+        return RowSteering(self._loaded.blocks, stages, claims, probe_vectors(probes, bank, device))
 
-    def _completion(self, row: Row, result: RowResult, receipt: Receipt) -> Completion:
-        assert result.stop_reason is not None
+    def _completion(
+        self, row: Row, result: RowResult, receipt: Receipt, trace: tuple[ConceptTrace, ...] | None
+    ) -> Completion:
         return Completion(
             text=self._detokenizer.text(result.token_ids) if result.text is None else result.text,
             token_ids=tuple(result.token_ids),
@@ -270,6 +281,8 @@ class Engine:
             prompt_tokens=len(row.prompt_ids),
             output_tokens=len(result.token_ids),
             receipt=receipt,
+            trace=trace,
+            logprobs=None if result.logprobs is None else tuple(result.logprobs),
         )
 
     def _token_budget(self) -> int:
@@ -282,8 +295,3 @@ class Engine:
             free, _ = torch.cuda.mem_get_info(self._loaded.device)
             return max(1, int(0.6 * free) // slot_bytes)
         return max(1, CPU_CACHE_BYTES // slot_bytes)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out; on the CPU torch raises a plain RuntimeError."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

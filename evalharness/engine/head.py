@@ -22,7 +22,8 @@ class Head:
     """How logits come about. `body` is what is called; without a `linear` map it returns logits already."""
 
     body: Any
-    linear: nn.Linear | None = None
+    linear: Any = None
+    """An `nn.Linear`, or None."""
     softcap: float | None = None
 
     def last_states(self, **inputs: Any) -> Tensor:
@@ -37,6 +38,7 @@ class Head:
         """float32 logits `[A, V]` of these states, in `out_AV` where one is given and fits."""
         if self.linear is None:
             return states_AX.to(torch.float32)
+        logits_AV: Tensor
         if out_AV is None or self.linear.bias is not None or out_AV.dtype != states_AX.dtype:
             logits_AV = self.linear(states_AX)
         else:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 import transformers
 from safetensors import SafetensorError
-from torch import Tensor, nn
+from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as _transformers_logging
 from transformers.utils.hub import cached_file
@@ -276,8 +276,3 @@ def _no_progress_bars() -> Iterator[None]:
     finally:
         if shown:
             transformers_logging.enable_progress_bar()
-
-
-def last_logits(loaded: LoadedModel, **inputs: Any) -> Tensor:
-    """float32 logits at the last position, `[B, V]`."""
-    return loaded.head.logits(loaded.head.last_states(**inputs))

@@ -17,7 +17,7 @@ from evalharness.engine.head import Head
 from evalharness.request import Sampling
 
 CHUNK_SCORES = 1 << 21
-"""Scores (rows x vocabulary) worked on at a time on a CPU: they stay in cache, and their memory is used again and again.
+"""Scores (rows x vocabulary) worked on at a time on a CPU: they stay in cache, and their memory is used again.
 Fresh memory for all rows costs more in page faults than all arithmetic of the draw."""
 CHUNK_ROWS = 16
 """Fewest rows at a time, so that the product with the vocabulary stays efficient."""
@@ -142,12 +142,18 @@ class Draw(NamedTuple):
     tokens_A: Tensor
     margin_A: Tensor
     """By how much (in logits / temperature) the drawn token beat the next; 0 where a top-p or top-k edge was near."""
+    logprob_A: Tensor
+    """Log-probability of the drawn token at temperature 1 without filters; zeros unless asked for."""
 
 
 def draw(logits_AV: Tensor, settings: Settings, noise: Noise, rows_A: Tensor, step: Step, slack: float = 0.0) -> Draw:
     """Draw for rows `rows_A` of the batch. Every pair of decisions closer than `slack` shows up as a small margin."""
-    scores_AV = logits_AV.to(torch.float32) / settings.temperature_B[rows_A, None]
-    return _draw_(scores_AV, settings, noise, Turn(rows_A, step, slack))
+    return draw_turn(logits_AV, settings, noise, Turn(rows_A, step, slack))
+
+
+def draw_turn(logits_AV: Tensor, settings: Settings, noise: Noise, turn: Turn) -> Draw:
+    """The same, with log-probabilities if the turn asks for them."""
+    return _draw_(logits_AV.to(torch.float32, copy=True), settings, noise, turn)
 
 
 class Turn(NamedTuple):
@@ -156,6 +162,7 @@ class Turn(NamedTuple):
     rows_A: Tensor
     step: Step
     slack: float
+    logprobs: bool = False
 
 
 class Sampler:
@@ -175,8 +182,8 @@ class Sampler:
             some_CX, rows_C = states_AX[piece], turn.rows_A[piece]
             step = turn.step[piece] if isinstance(turn.step, Tensor) else turn.step
             scratch = self._memory(some_CX)
-            scores_CV = self._head.logits(some_CX, scratch.logits).div_(settings.temperature_B[rows_C, None])
-            parts.append(_draw_(scores_CV, settings, noise, Turn(rows_C, step, turn.slack), scratch))
+            logits_CV = self._head.logits(some_CX, scratch.logits)
+            parts.append(_draw_(logits_CV, settings, noise, Turn(rows_C, step, turn.slack, turn.logprobs), scratch))
         return parts[0] if len(parts) == 1 else Draw(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
     def _memory(self, states_CX: Tensor) -> Scratch:
@@ -185,14 +192,17 @@ class Sampler:
         return self._scratch.first(len(states_CX))
 
 
-def _draw_(scores_AV: Tensor, settings: Settings, noise: Noise, turn: Turn, scratch: Scratch | None = None) -> Draw:
-    """`scores_AV` are logits over temperature; they are overwritten."""
-    rows_A, step, slack = turn
-    sure_AV = None
+def _draw_(logits_AV: Tensor, settings: Settings, noise: Noise, turn: Turn, scratch: Scratch | None = None) -> Draw:
+    """The logits are overwritten."""
+    rows_A, slack = turn.rows_A, turn.slack
+    temperature_A = settings.temperature_B[rows_A]
+    mass_A = logits_AV.logsumexp(-1) if turn.logprobs else None
+    scores_AV = logits_AV.div_(temperature_A[:, None])
+    sure_AV = gumbel_AV = None
     if settings.any_filter:
         allowed_AV, sure_AV = _filters(scores_AV, settings.top_p_B[rows_A], settings.top_k_B[rows_A], slack)
     if settings.any_random:
-        gumbel_AV = noise.gumbel(rows_A, step, scratch)
+        gumbel_AV = noise.gumbel(rows_A, turn.step, scratch)
         if settings.any_greedy:
             gumbel_AV.masked_fill_(settings.greedy_B[rows_A, None], 0.0)
         scores_AV.add_(gumbel_AV)
@@ -203,7 +213,10 @@ def _draw_(scores_AV: Tensor, settings: Settings, noise: Noise, turn: Turn, scra
     margin_A = best.values - scores_AV.scatter_(-1, tokens_A[:, None], -torch.inf).amax(-1)
     if sure_AV is not None:
         margin_A = margin_A.where(sure_AV.gather(-1, tokens_A[:, None])[:, 0], torch.zeros_like(margin_A))
-    return Draw(tokens_A, margin_A)
+    if mass_A is None:
+        return Draw(tokens_A, margin_A, torch.zeros_like(margin_A))
+    noise_A = 0.0 if gumbel_AV is None else gumbel_AV.gather(-1, tokens_A[:, None])[:, 0]
+    return Draw(tokens_A, margin_A, (best.values - noise_A) * temperature_A - mass_A)
 
 
 def _filters(scores_AV: Tensor, top_p_A: Tensor, top_k_A: Tensor, slack: float) -> tuple[Tensor, Tensor]:

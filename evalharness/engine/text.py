@@ -94,6 +94,11 @@ class Detokenizer:
         )
         return text
 
+    def token_texts(self, token_ids: Sequence[int]) -> list[str]:
+        """The text of each token by itself."""
+        texts = self._texts()
+        return [texts[token] for token in token_ids]
+
     def find_stop(self, token_ids: Sequence[int], stops: Sequence[str]) -> StopHit | None:
         """The text before the first stop string, or None. A stop that is a special token's name is found too."""
         special = set(self._tokenizer.all_special_tokens) & set(stops)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from evalharness.engine.attention import SHARED_TRIAL, CannotShareError
-from evalharness.engine.model import LoadedModel, last_logits
-from evalharness.engine.prefill import prefill, shared_states
-from evalharness.engine.row import PromptSteering, Row
-from evalharness.engine.sharing import arrange, find_sharing
+from evalharness.engine.model import LoadedModel
+from evalharness.engine.prefill import Reader, Tokens, own_mask, own_positions
+from evalharness.engine.row import Row
+from evalharness.engine.shared_cache import Seat
 from evalharness.engine.stages import Stage
 from evalharness.engine.steering import RowSteering
 from evalharness.request import Request, Sampling
@@ -46,21 +45,20 @@ def _difference(loaded: LoadedModel) -> float:
     for number, tail in enumerate(TAILS):
         ids = (*tokens[:BEGINNING], *tokens[BEGINNING + number :][:tail])
         request = Request(prompt=ids, sampling=Sampling(max_new_tokens=1))
-        steering: PromptSteering = () if number == 0 else (((0,), "nothing", 0.0, "add", ()),)
-        rows.append(Row(number, request, ids, 1, prompt_steering=steering, shared=BEGINNING))
-    rows = arrange(rows)
-    sharing = find_sharing(rows)
-    assert sharing is not None
-    with RowSteering(loaded.blocks, {len(loaded.blocks) // 2: [_nothing(loaded, len(rows))]}, {}, len(rows)) as hooks:
-        start = prefill(loaded, hooks, rows, sharing, SHARED_TRIAL)
-    own_mask_AS = torch.cat([start.own_mask_AS, start.own_mask_AS.new_ones(len(rows), 1)], dim=1)
-    position_A1 = (start.shared_A + own_mask_AS.sum(1) - 1)[:, None]
-    start.cache.prepare(position_A1, own_mask_AS)
+        rows.append(Row(number, request, ids, 1, condition=min(number, 1), shared=BEGINNING))
+    reader = Reader(loaded, share=True)
+    with RowSteering(loaded.blocks, {len(loaded.blocks) // 2: [_nothing(loaded)]}, {}) as hooks:
+        prefix = reader.beginning(hooks, rows[:2]).prefix
+        leaves = reader.leaves(hooks, rows, [Seat(prefix, row.condition) for row in rows], SHARED_TRIAL)
+    own_A = torch.tensor([tail + 1 for tail in TAILS], device=loaded.device)
+    shared_A = torch.full_like(own_A, BEGINNING)
     ids_A1 = torch.tensor([[tokens[-1]] for _ in rows], device=loaded.device)
-    then_AX = shared_states(loaded, start.cache, ids_A1, position_A1, SHARED_TRIAL)
-    plain = [_plain(loaded, row.prompt_ids) for row in rows]
-    plain += [_plain(loaded, (*row.prompt_ids, tokens[-1])) for row in rows]
-    shared_BV, plain_BV = loaded.head.logits(torch.cat([start.states_AX, then_AX])), torch.cat(plain)
+    positions_A1 = own_positions(shared_A, own_A, 1)
+    more = Tokens(ids_A1, positions_A1, own_mask(own_A, leaves.cache.length + 1), padded=True)
+    then_AX = reader.forward(leaves.cache, more, SHARED_TRIAL)
+    plain = [reader.alone(row.prompt_ids) for row in rows]
+    plain += [reader.alone((*row.prompt_ids, tokens[-1])) for row in rows]
+    shared_BV, plain_BV = loaded.head.logits(torch.cat([leaves.states_LX, then_AX])), torch.cat(plain)
     return float(((shared_BV - plain_BV).abs().mean(-1) / plain_BV.std(-1)).nan_to_num(nan=torch.inf).max())
 
 
@@ -71,13 +69,8 @@ def _rope_types(loaded: LoadedModel) -> set[str]:
     return {str(kind["rope_type"]) for kind in kinds if "rope_type" in kind}
 
 
-def _plain(loaded: LoadedModel, ids: tuple[int, ...]) -> Tensor:
-    ids_1T = torch.tensor([ids], device=loaded.device)
-    return last_logits(loaded, input_ids=ids_1T, attention_mask=torch.ones_like(ids_1T), use_cache=False)
-
-
-def _nothing(loaded: LoadedModel, n_rows: int) -> Stage:
-    """An addition of zero to all prompts: it makes the residual stream fan out as a steering would."""
-    vector_PBD = torch.zeros(2, n_rows, loaded.d_model, device=loaded.device)
-    sites_PB = torch.ones(2, n_rows, dtype=torch.int64, device=loaded.device)
-    return Stage.make("add", vector_PBD, torch.zeros(2, n_rows, device=loaded.device), sites_PB)
+def _nothing(loaded: LoadedModel) -> Stage:
+    """An addition of zero to the prompts of both conditions: the residual stream fans out as under a steering."""
+    vector_PCD = torch.zeros(2, 2, loaded.d_model, device=loaded.device)
+    sites_PC = torch.ones(2, 2, dtype=torch.int64, device=loaded.device)
+    return Stage.make("add", vector_PCD, torch.zeros(2, 2, device=loaded.device), sites_PC)

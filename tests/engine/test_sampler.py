@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from evalharness.engine.sampler import Noise, Settings, _filters, draw
+from evalharness.engine.sampler import Noise, Scratch, Settings, Step, _filters, draw
 from evalharness.request import Sampling
 
 CPU = torch.device("cpu")
@@ -101,7 +101,7 @@ def test_noise_stays_finite_at_both_ends() -> None:
     """The largest and the smallest integers give finite noise."""
 
     class Extremes(Noise):
-        def bits(self, rows_A: torch.Tensor, step: int, scratch: Any = None) -> torch.Tensor:  # noqa: ARG002, N803
+        def bits(self, rows_A: torch.Tensor, step: Step, scratch: Scratch | None = None) -> torch.Tensor:  # noqa: ARG002, N803
             return torch.tensor([[0, 2**31 - 1]], dtype=torch.int32)
 
     low, high = Extremes([0], 2, CPU).gumbel(torch.tensor([0]), 0)[0].tolist()

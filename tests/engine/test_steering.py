@@ -3,6 +3,8 @@
 # ruff: noqa: N806  (shape suffixes, as in the engine)
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+
 import pytest
 import torch
 
@@ -22,12 +24,17 @@ def ask(steering: Steering | tuple[Steering, ...] | None, seed: int = 0, prompt:
     return Request(prompt=prompt, steering=steering, sampling=SHORT, seed=seed)
 
 
+def prompt_pass(steering: RowSteering, ids: torch.Tensor) -> AbstractContextManager[object]:
+    """For a pass over a prompt of one row, whose condition is the first."""
+    return steering.passing(steering.seat(torch.tensor([0]), [0]), torch.zeros_like(ids, dtype=torch.int8), (0,))
+
+
 def logits_with(engine: Engine, bank: ConceptBank, request: Request) -> torch.Tensor:
     """Logits [T, V] of a prompt under the engine's own hooks."""
     ids = torch.tensor([engine.render(request.prompt)])
     stages = build_stages([request], bank, torch.device("cpu"))
-    with torch.inference_mode(), RowSteering(engine._loaded.blocks, stages, {}, 1) as steering:
-        steering.set_roles(torch.zeros_like(ids, dtype=torch.int8), (0,))
+    hooks = RowSteering(engine._loaded.blocks, stages, {})
+    with torch.inference_mode(), hooks as steering, prompt_pass(steering, ids):
         logits: torch.Tensor = engine._loaded.model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[0]
     return logits
 
@@ -81,7 +88,7 @@ def test_leaving_restores_the_model_bit_for_bit(engine: Engine, bank: ConceptBan
     assert not torch.equal(before, logits_with(engine, bank, ask(Steering("desperate", 0.5))))
     engine.generate([ask(Steering("desperate", 0.5))], bank)
     stages = build_stages([ask(Steering("calm", 1.0))], bank, torch.device("cpu"))
-    with pytest.raises(KeyError), RowSteering(engine._loaded.blocks, stages, {}, 1):
+    with pytest.raises(KeyError), RowSteering(engine._loaded.blocks, stages, {}):
         raise KeyError
     assert torch.equal(before, logits_with(engine, bank, ask(None)))
     assert hooks == [list(block._forward_hooks) for block in engine._loaded.blocks]
@@ -101,10 +108,9 @@ def test_sign_flips_the_change(engine: Engine, bank: ConceptBank) -> None:
 
     def residual(strength: float) -> torch.Tensor:
         stages = build_stages([ask(Steering("calm", strength))], bank, torch.device("cpu"))
-        with torch.inference_mode(), RowSteering(engine._loaded.blocks, stages, {}, 1) as steering:
-            steering.set_roles(torch.zeros_like(ids, dtype=torch.int8), (0,))
-            with reading(engine._loaded.blocks, [1]) as seen:
-                engine._loaded.model(input_ids=ids)
+        hooks, read = RowSteering(engine._loaded.blocks, stages, {}), reading(engine._loaded.blocks, [1])
+        with torch.inference_mode(), hooks as steering, prompt_pass(steering, ids), read as seen:
+            engine._loaded.model(input_ids=ids)
         return seen[1]
 
     up, base, down = residual(0.25), residual(0.0), residual(-0.25)
@@ -127,10 +133,9 @@ def test_projection_is_set(engine: Engine, bank: ConceptBank, op: Op, target: fl
     request = ask(Steering("happy", 0.5, op=op))
     ids = torch.tensor([engine.render(PROMPT)])
     stages = build_stages([request], bank, torch.device("cpu"))
-    with torch.inference_mode(), RowSteering(engine._loaded.blocks, stages, {}, 1) as steering:
-        steering.set_roles(torch.zeros_like(ids, dtype=torch.int8), (0,))
-        with reading(engine._loaded.blocks, [1]) as seen:
-            engine._loaded.model(input_ids=ids)
+    hooks, read = RowSteering(engine._loaded.blocks, stages, {}), reading(engine._loaded.blocks, [1])
+    with torch.inference_mode(), hooks as steering, prompt_pass(steering, ids), read as seen:
+        engine._loaded.model(input_ids=ids)
     along = seen[1][0] @ torch.tensor(bank.vector("happy", 1))
     torch.testing.assert_close(along, torch.full_like(along, target * bank.mean_norm(1)), atol=1e-5, rtol=1e-5)
 
