@@ -5,11 +5,13 @@ import sys
 from typing import Any
 
 import anyio
+import numpy as np
 import pytest
 from inspect_ai import eval as inspect_eval
 from inspect_ai.model import ChatMessageUser, GenerateConfig, get_model
 from inspect_ai.tool import ToolInfo
 
+from evalharness.concepts import ConceptBank
 from evalharness.content import load_module
 from evalharness.errors import UsageError
 from evalharness.provider import SteeredAPI
@@ -77,6 +79,23 @@ def test_a_steered_condition_needs_a_bank(folder, tmp_path):
 
     with pytest.raises(UsageError, match="-M bank"):
         generate(folder, GenerateConfig(extra_body={"steering": "calm+0.1"}), conditions=str(table))
+
+
+def test_traces_and_log_probabilities_come_with_the_output(folder, tmp_path):
+    """The trace is in the metadata, log-probabilities where Inspect looks for them; a malformed trace is refused."""
+    bank = ConceptBank.from_arrays({"calm": np.eye(1, 32)}, layers=[1], mean_norms=[5.0])
+    bank.save(tmp_path / "bank")
+    config = GenerateConfig(max_tokens=5, logprobs=True, extra_body={"trace": {"concepts": ["calm"], "series": True}})
+    output = generate(folder, config, bank=str(tmp_path / "bank"))
+
+    (trace,) = output.metadata["trace"]
+    assert (trace["concept"], trace["layer"]) == ("calm", 1)
+    assert len(trace["series"]) == output.usage.total_tokens - 1
+    logprobs = output.choices[0].logprobs.content
+    assert len(logprobs) == output.usage.output_tokens
+    assert all(one.logprob < 0 for one in logprobs)
+    with pytest.raises(UsageError, match="concepts"):
+        generate(folder, GenerateConfig(extra_body={"trace": {"concept": "calm"}}), bank=str(tmp_path / "bank"))
 
 
 def test_naming_a_model_loads_no_torch(folder):

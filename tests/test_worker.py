@@ -1,10 +1,13 @@
 """The engine's thread: batches form by themselves, waiters wake by event, errors reach only whom they concern."""
 
 import anyio
+import numpy as np
 import pytest
 
-from evalharness.errors import ModelError, UsageError
-from evalharness.request import Request, Sampling
+from evalharness.concepts import ConceptBank
+from evalharness.engine import Engine
+from evalharness.errors import EngineError, ModelError, UsageError
+from evalharness.request import Completion, Request, Sampling, Steering
 from evalharness.testing import tiny_checkpoint
 from evalharness.worker import EngineSpec, EngineWorker
 
@@ -78,6 +81,78 @@ def test_a_cancelled_waiter_is_dropped(worker):
     worker.call(lambda _engine: None)
 
     assert worker.rows_generated == 0
+
+
+def test_a_waiter_that_gives_up_while_others_run_costs_nothing_more(worker):
+    """Its row leaves the tensors; the row beside it ends as ever."""
+    endless = Sampling(max_new_tokens=200, ignore_eos=True)
+    patient = Request(prompt="Mail number 1.", sampling=Sampling(max_new_tokens=60, ignore_eos=True), seed=1)
+    direct = worker.call(lambda engine: engine.generate([patient]))[0]
+    results = []
+
+    async def impatient() -> None:
+        with anyio.move_on_after(0.05):
+            await worker.generate(Request(prompt="Mail number 2.", sampling=endless), None)
+
+    async def both() -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(impatient)
+            results.append(await worker.generate(patient, None))
+
+    anyio.run(both)
+    assert results == [direct]
+    assert worker.rows_generated == 1
+
+
+def test_rows_under_two_banks_are_served_one_after_the_other(worker):
+    """Vectors are looked up in the bank that came with the row; unsteered rows run beside either."""
+    banks = [
+        ConceptBank.from_arrays({"calm": np.eye(1, 32, k=axis)}, layers=[1], mean_norms=[5.0]) for axis in range(2)
+    ]
+    steered = Request(prompt="Mail number 3.", steering=Steering("calm", 4.0, layers=(1,)), sampling=SAMPLING, seed=3)
+    plain = Request(prompt="Mail number 3.", sampling=SAMPLING, seed=3)
+    asked = [(steered, banks[0]), (steered, banks[1]), (plain, None), (steered, banks[0])]
+    direct = worker.call(lambda engine: [engine.generate([request], bank)[0] for request, bank in asked])
+    results: list[object] = [None] * 4
+
+    async def one(index: int) -> None:
+        results[index] = await worker.generate(*asked[index])
+
+    async def everything() -> None:
+        async with anyio.create_task_group() as group:
+            for index in range(4):
+                group.start_soon(one, index)
+
+    anyio.run(everything)
+    for got, wanted in zip(results, direct, strict=True):
+        assert isinstance(got, Completion)
+        assert (got.token_ids, got.receipt.vector_sha256) == (wanted.token_ids, wanted.receipt.vector_sha256)
+    assert direct[0].receipt.vector_sha256 != direct[1].receipt.vector_sha256
+
+
+def test_a_device_error_reaches_the_rows_in_flight_with_its_text(worker):
+    """Rows that come afterwards are served."""
+
+    def break_once(engine: Engine) -> None:
+        def hook(*_: object) -> None:
+            handle.remove()
+            raise RuntimeError("device-side assert triggered")
+
+        handle = engine._loaded.head.body.register_forward_pre_hook(hook)
+
+    generate(worker, requests(1))
+    worker.call(break_once)
+    failed = []
+
+    async def one(request: Request) -> None:
+        try:
+            await worker.generate(request, None)
+        except EngineError as error:
+            failed.append(str(error))
+
+    anyio.run(one, requests(1)[0])
+    assert failed == ["RuntimeError('device-side assert triggered')"]
+    assert generate(worker, requests(2)) == worker.call(lambda engine: engine.generate(requests(2)))
 
 
 def test_two_event_loops_one_after_the_other(worker):

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import psutil
 import torch
 import transformers
 from torch import Tensor
@@ -32,7 +33,10 @@ from evalharness.ids import sha256_file, sha256_text
 from evalharness.request import Completion, ConceptTrace, Prompt, Receipt, Request, Steering
 
 MAX_ROWS = 256
-CPU_CACHE_BYTES = 4 << 30
+CUDA_SHARE, CPU_SHARE = 0.6, 0.33
+"""Of the memory that is free when a session begins, what keys and values may take."""
+CPU_CACHE_BYTES = 8 << 30
+"""At most so much on a CPU: what is free there need not be ours (containers, other processes)."""
 READING_BYTES = 256 << 20
 """Most bytes of residual stream that `forward_residuals` holds at a time."""
 
@@ -286,12 +290,13 @@ class Engine:
         )
 
     def _token_budget(self) -> int:
-        """Cache slots that fit: a share of the free device memory, or a fixed amount of main memory on CPU."""
+        """Cache slots that fit into a share of the memory that is free now."""
         text = self._loaded.model.config.get_text_config()
         heads: int = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
         width: int = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
         slot_bytes = 2 * self.n_layers * heads * width * self._loaded.dtype.itemsize
         if self._loaded.device.type == "cuda":
             free, _ = torch.cuda.mem_get_info(self._loaded.device)
-            return max(1, int(0.6 * free) // slot_bytes)
-        return max(1, CPU_CACHE_BYTES // slot_bytes)
+            return max(1, int(CUDA_SHARE * free) // slot_bytes)
+        free = int(CPU_SHARE * psutil.virtual_memory().available)
+        return max(1, min(CPU_CACHE_BYTES, free) // slot_bytes)
