@@ -1,0 +1,111 @@
+"""What steering costs inside the engine: distinct conditions in one batch, steering on and off, and memory.
+
+    python -m benchmarks.engine_costs [--rounds 7] [--rows 64] [--skip-memory]
+
+The model and the prompt are those of `engine_cpu`. Every row is steered by `generation`, so all share one prompt; with K
+conditions each has a direction and a strength of its own. Receipts cannot be switched off: the hooks of a steered row
+count what they change, so their cost is part of "steering on against off". Writes `benchmarks/results/engine_costs.json`.
+
+A feature that costs something is added as one more line in `variants`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from benchmarks.checkpoints import llama_40m, random_prompt, write_checkpoint
+from benchmarks.ladder import Ladder, Variant, climb, print_ladder
+from benchmarks.memory import Memory, measure_memory, print_memory
+from benchmarks.results import FOLDER, Results, add_case
+from evalharness.bench import MEAN_NORM, engine_environment
+from evalharness.concepts import ConceptBank
+from evalharness.engine import Engine
+from evalharness.request import Request, Sampling, Span, Steering
+
+PROMPT_TOKENS, NEW_TOKENS = 1024, 48
+ABOUT = "The model and prompt of engine_cpu; rows that are steered by generation share one prompt"
+OFF = "not steered"
+
+
+class CostResults(Results[Ladder]):
+    """Cases of `engine_costs` that are times."""
+
+
+class MemoryResults(Results[Memory]):
+    """Cases of `engine_costs` that are bytes."""
+
+
+def main() -> None:
+    """Measure and write down."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rows", type=int, default=64)
+    parser.add_argument("--skip-memory", action="store_true")
+    parser.add_argument("--out", type=Path, default=FOLDER)
+    options = parser.parse_args()
+    console = Console()
+    with tempfile.TemporaryDirectory() as name:
+        folder, config = Path(name), llama_40m()
+        write_checkpoint(config, folder)
+        prompt = random_prompt(config.vocab_size, PROMPT_TOKENS)
+        with Engine.load(folder, device="cpu") as engine:
+            bank = directions(engine.d_model, 2 * engine.n_layers // 3 - 1, options.rows)
+            steps = variants(prompt, bank, options.rows, NEW_TOKENS)
+            ladder = climb(engine, bank, steps, options.rounds, engine_environment(engine))
+        add_case(options.out / "engine_costs.json", CostResults, ABOUT, "ladder", ladder)
+        print_ladder(ladder, console)
+        if not options.skip_memory:
+            memory = measure_memory(folder, prompt, rows=options.rows, new_tokens=NEW_TOKENS)
+            add_case(options.out / "memory.json", MemoryResults, ABOUT, "memory", memory)
+            print_memory(memory, console)
+
+
+def variants(prompt: list[int], bank: ConceptBank, rows: int, new_tokens: int) -> dict[str, Variant]:
+    """Equal numbers of rows: unsteered, and 1 to all rows with a condition of their own."""
+    counts = [count for count in (1, 4, 16, 64) if count <= rows]
+
+    def steered(conditions: int, span: Span = "generation") -> list[Request]:
+        return grid_requests(prompt, bank, (rows, conditions, new_tokens), span)
+
+    one = condition_name(counts[0])
+    steps = {OFF: Variant(requests=grid_requests(prompt, bank, (rows, 0, new_tokens), "all"))}
+    steps[one] = Variant(requests=steered(1), against=OFF)
+    steps |= {condition_name(count): Variant(requests=steered(count), against=one) for count in counts[1:]}
+    steps["1 condition, prompt steered too"] = Variant(requests=steered(1, "all"), against=OFF)
+    return steps
+
+
+def condition_name(count: int) -> str:
+    """How a step of the curve is called in the results."""
+    return f"{count} condition{'s' if count > 1 else ''}"
+
+
+def grid_requests(prompt: list[int], bank: ConceptBank, shape: tuple[int, int, int], span: Span) -> list[Request]:
+    """Rows of one prompt; `shape` is (rows, conditions, new tokens), and no conditions are unsteered rows."""
+    rows, conditions, new_tokens = shape
+    sampling = Sampling(max_new_tokens=new_tokens, ignore_eos=True)
+    (layer,) = bank.layers
+    steerings = [
+        Steering(name, 0.05 + 0.001 * number, layers=(layer,), span=span)
+        for number, name in enumerate(bank.names[:conditions])
+    ]
+    return [
+        Request(prompt=prompt, steering=steerings[row % conditions] if conditions else None, sampling=sampling, seed=row)
+        for row in range(rows)
+    ]
+
+
+def directions(d_model: int, layer: int, count: int) -> ConceptBank:
+    """So many random directions at one layer."""
+    drawn = np.random.default_rng(0).standard_normal((count, 1, d_model)).astype(np.float32)
+    arrays = {f"direction {number:02}": vector for number, vector in enumerate(drawn)}
+    return ConceptBank.from_arrays(arrays, layers=[layer], mean_norms=[MEAN_NORM])
+
+
+if __name__ == "__main__":
+    main()
