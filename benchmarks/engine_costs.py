@@ -15,17 +15,17 @@ import argparse
 import tempfile
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 
 from benchmarks.checkpoints import llama_40m, random_prompt, write_checkpoint
+from benchmarks.grids import GridShape, directions, grid_requests
 from benchmarks.ladder import Ladder, Variant, climb, print_ladder
 from benchmarks.memory import Memory, measure_memory, print_memory
 from benchmarks.results import FOLDER, Results, add_case
-from evalharness.bench import MEAN_NORM, engine_environment
+from evalharness.bench import engine_environment
 from evalharness.concepts import ConceptBank
 from evalharness.engine import Engine
-from evalharness.request import Request, Sampling, Span, Steering
+from evalharness.request import Request, Span
 
 PROMPT_TOKENS, NEW_TOKENS = 1024, 48
 ABOUT = "The model and prompt of engine_cpu; rows that are steered by generation share one prompt"
@@ -70,10 +70,10 @@ def variants(prompt: list[int], bank: ConceptBank, rows: int, new_tokens: int) -
     counts = [count for count in (1, 4, 16, 64) if count <= rows]
 
     def steered(conditions: int, span: Span = "generation") -> list[Request]:
-        return grid_requests(prompt, bank, (rows, conditions, new_tokens), span)
+        return grid_requests(prompt, bank, GridShape(rows, conditions, new_tokens), span)
 
     one = condition_name(counts[0])
-    steps = {OFF: Variant(requests=grid_requests(prompt, bank, (rows, 0, new_tokens), "all"))}
+    steps = {OFF: Variant(requests=steered(0))}
     steps[one] = Variant(requests=steered(1), against=OFF)
     steps |= {condition_name(count): Variant(requests=steered(count), against=one) for count in counts[1:]}
     steps["1 condition, prompt steered too"] = Variant(requests=steered(1, "all"), against=OFF)
@@ -83,28 +83,6 @@ def variants(prompt: list[int], bank: ConceptBank, rows: int, new_tokens: int) -
 def condition_name(count: int) -> str:
     """How a step of the curve is called in the results."""
     return f"{count} condition{'s' if count > 1 else ''}"
-
-
-def grid_requests(prompt: list[int], bank: ConceptBank, shape: tuple[int, int, int], span: Span) -> list[Request]:
-    """Rows of one prompt; `shape` is (rows, conditions, new tokens), and no conditions are unsteered rows."""
-    rows, conditions, new_tokens = shape
-    sampling = Sampling(max_new_tokens=new_tokens, ignore_eos=True)
-    (layer,) = bank.layers
-    steerings = [
-        Steering(name, 0.05 + 0.001 * number, layers=(layer,), span=span)
-        for number, name in enumerate(bank.names[:conditions])
-    ]
-    return [
-        Request(prompt=prompt, steering=steerings[row % conditions] if conditions else None, sampling=sampling, seed=row)
-        for row in range(rows)
-    ]
-
-
-def directions(d_model: int, layer: int, count: int) -> ConceptBank:
-    """So many random directions at one layer."""
-    drawn = np.random.default_rng(0).standard_normal((count, 1, d_model)).astype(np.float32)
-    arrays = {f"direction {number:02}": vector for number, vector in enumerate(drawn)}
-    return ConceptBank.from_arrays(arrays, layers=[layer], mean_norms=[MEAN_NORM])
 
 
 if __name__ == "__main__":
