@@ -76,7 +76,8 @@ def write_checkpoint(config: PretrainedConfig, folder: Path, *, dtype: str = "fl
     backend = Tokenizer(models.WordLevel(words, unk_token="w0"))
     backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()  # type: ignore[assignment]
     fast: Any = PreTrainedTokenizerFast
-    tokenizer = fast(tokenizer_object=backend, eos_token="w1", pad_token="w0")
+    # Its id lies one past the model's vocabulary, so it cannot be drawn.
+    tokenizer = fast(tokenizer_object=backend, eos_token="<end>", pad_token="w0")
     tokenizer.chat_template = PLAIN_CHAT
     tokenizer.save_pretrained(folder)
     return sum(parameter.numel() for parameter in model.parameters())

@@ -29,7 +29,9 @@ from evalharness.request import Request, Span
 
 PROMPT_TOKENS, NEW_TOKENS = 1024, 48
 ABOUT = "The model and prompt of engine_cpu; rows that are steered by generation share one prompt"
-OFF = "not steered"
+COUNTS = (1, 4, 16, 64)
+"""Distinct conditions at equal rows."""
+OFF, PROMPT_TOO = "not steered", "1 condition, prompt steered too"
 
 
 class CostResults(Results[Ladder]):
@@ -67,16 +69,15 @@ def main() -> None:
 
 def variants(prompt: list[int], bank: ConceptBank, rows: int, new_tokens: int) -> dict[str, Variant]:
     """Equal numbers of rows: unsteered, and 1 to all rows with a condition of their own."""
-    counts = [count for count in (1, 4, 16, 64) if count <= rows]
 
-    def steered(conditions: int, span: Span = "generation") -> list[Request]:
-        return grid_requests(prompt, bank, GridShape(rows, conditions, new_tokens), span)
+    def steered(conditions: int, against: str | None, span: Span = "generation") -> Variant:
+        shape = GridShape(rows, conditions, new_tokens)
+        return Variant(requests=lambda seed: grid_requests(prompt, bank, shape, span, first_seed=seed), against=against)
 
-    one = condition_name(counts[0])
-    steps = {OFF: Variant(requests=steered(0))}
-    steps[one] = Variant(requests=steered(1), against=OFF)
-    steps |= {condition_name(count): Variant(requests=steered(count), against=one) for count in counts[1:]}
-    steps["1 condition, prompt steered too"] = Variant(requests=steered(1, "all"), against=OFF)
+    one, *more = [count for count in COUNTS if count <= rows]
+    steps = {OFF: steered(0, None), condition_name(one): steered(one, OFF)}
+    steps |= {condition_name(count): steered(count, condition_name(one)) for count in more}
+    steps[PROMPT_TOO] = steered(1, OFF, "all")
     return steps
 
 

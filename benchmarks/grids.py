@@ -22,7 +22,9 @@ class GridShape(NamedTuple):
     new_tokens: int
 
 
-def grid_requests(prompt: Sequence[int], bank: ConceptBank, shape: GridShape, span: Span) -> list[Request]:
+def grid_requests(
+    prompt: Sequence[int], bank: ConceptBank, shape: GridShape, span: Span, *, first_seed: int = 0
+) -> list[Request]:
     """Rows of one prompt under the bank's directions, one for each condition and each with its own strength."""
     rows, conditions, new_tokens = shape
     sampling = Sampling(max_new_tokens=new_tokens, ignore_eos=True)
@@ -32,7 +34,7 @@ def grid_requests(prompt: Sequence[int], bank: ConceptBank, shape: GridShape, sp
         for number, name in enumerate(bank.names[:conditions])
     ]
     return [
-        Request(prompt=prompt, steering=steerings[row % conditions] if conditions else None, sampling=sampling, seed=row)
+        Request(prompt=prompt, steering=steerings[row % conditions] if conditions else None, sampling=sampling, seed=first_seed + row)
         for row in range(rows)
     ]
 

@@ -44,8 +44,9 @@ class InspectHf:
 
 def hf_model(folder: str) -> Model:
     """The provider over a local checkpoint, in float32 on the CPU as all other ways."""
-    options: dict[str, Any] = {"model_path": folder, "device": "cpu", "dtype": "float32"}
-    return get_model("hf/benchmark", memoize=False, **options)
+    # The folder is the model's name: under another name Inspect looks the model up in the hub.
+    options: dict[str, Any] = {"device": "cpu", "dtype": "float32"}
+    return get_model(f"hf/{folder}", memoize=False, **options)
 
 
 async def _all_tokens(model: Model, texts: Sequence[str], config: GenerateConfig) -> list[int]:
