@@ -1,7 +1,7 @@
 """Checkpoints with random weights: how fast a model is does not depend on what it learnt.
 
-Their tokenizer has one numbered word per token (`w12`), so that a prompt of 1,024 tokens is the same prompt for ways that
-take ids and for ways that take text. No token ends a reply: every way runs to the limit without being told to.
+Their tokenizer has one numbered word per token (`w12`), so that a prompt of 1,024 tokens is the same prompt for ways
+that take ids and for ways that take text. No token ends a reply: every way runs to the limit without being told to.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def write_checkpoint(config: PretrainedConfig, folder: Path, *, dtype: str = "fl
     model.save_pretrained(folder)
     words = {f"w{number}": number for number in range(config.vocab_size)}
     backend = Tokenizer(models.WordLevel(words, unk_token="w0"))
-    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()  # type: ignore[assignment]
+    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     fast: Any = PreTrainedTokenizerFast
     # Its id lies one past the model's vocabulary, so it cannot be drawn.
     tokenizer = fast(tokenizer_object=backend, eos_token="<end>", pad_token="w0")

@@ -2,9 +2,10 @@
 
     python -m benchmarks.engine_costs [--rounds 7] [--rows 64] [--skip-memory]
 
-The model and the prompt are those of `engine_cpu`. Every row is steered by `generation`, so all share one prompt; with K
-conditions each has a direction and a strength of its own. Receipts cannot be switched off: the hooks of a steered row
-count what they change, so their cost is part of "steering on against off". Writes `benchmarks/results/engine_costs.json`.
+The model and the prompt are those of `engine_cpu`. Every row is steered by `generation`, so all share one prompt;
+with K conditions each has a direction and a strength of its own. Receipts cannot be switched off: the hooks of a
+steered row count what they change, so their cost is part of "steering on against off". Writes
+`benchmarks/results/engine_costs.json`.
 
 A feature that costs something is added as one more line in `variants`.
 """
@@ -25,7 +26,7 @@ from benchmarks.results import FOLDER, Results, add_case
 from evalharness.bench import engine_environment
 from evalharness.concepts import ConceptBank
 from evalharness.engine import Engine
-from evalharness.request import Request, Span
+from evalharness.request import Span
 
 PROMPT_TOKENS, NEW_TOKENS = 1024, 48
 ABOUT = "The model and prompt of engine_cpu; rows that are steered by generation share one prompt"

@@ -1,4 +1,4 @@
-"""All ways side by side on a CPU: a 40-million-parameter Llama, 1,024 prompt tokens, 48 new tokens, grids of conditions.
+"""All ways side by side on a CPU: a Llama of 40 million parameters, 1,024 + 48 tokens, grids of conditions.
 
     python -m benchmarks.engine_cpu [--case 5x8] [--rounds 3] [--other-rounds 2]
 
@@ -37,8 +37,8 @@ from evalharness.request import Span
 from evalharness.timing import Timing, Way, Work, print_timing, time_ways
 
 ABOUT = (
-    "Llama, 12 blocks, width 512, 8 heads, 4 key-value heads, 22,000 words, random weights, float32; steered at the output "
-    "of block 7 of 0 to 11 (two thirds of the blocks come up to it); one prompt for all rows; sampling at temperature 1"
+    "Llama, 12 blocks, width 512, 8 heads, 4 key-value heads, 22,000 words, random weights, float32; steered at the "
+    "output of block 7 of 0 to 11 (two thirds of the blocks come up to it); one prompt for all rows; temperature 1"
 )
 
 
@@ -56,7 +56,7 @@ class Grid:
         """The grid for a model: strengths that all differ, steering at two thirds of its depth."""
         return Work(
             prompts=[random_prompt(vocabulary, self.prompt_tokens)] * self.samples,
-            strengths=[number / 100 for number in range(self.conditions)],
+            strengths=[number / 10 for number in range(self.conditions)],
             layer=2 * layers // 3 - 1,
             new_tokens=self.new_tokens,
             span=self.span,

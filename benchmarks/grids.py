@@ -34,7 +34,12 @@ def grid_requests(
         for number, name in enumerate(bank.names[:conditions])
     ]
     return [
-        Request(prompt=prompt, steering=steerings[row % conditions] if conditions else None, sampling=sampling, seed=first_seed + row)
+        Request(
+            prompt=prompt,
+            steering=steerings[row % conditions] if conditions else None,
+            sampling=sampling,
+            seed=first_seed + row,
+        )
         for row in range(rows)
     ]
 

@@ -1,12 +1,13 @@
 """Inspect's own `hf` provider on the same rows, unsteered: what an evaluation costs where nothing is steered.
 
-It cannot steer, ignores the seed of a request, and takes text. Fixed lengths come from a checkpoint in which no token ends
-a reply. A batch has at most `max_connections` rows; 32 is its own default.
+It cannot steer, ignores the seed of a request, and takes text. Fixed lengths come from a checkpoint in which no token
+ends a reply. A batch has at most `max_connections` rows; 32 is its own default.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any
 
 import anyio
@@ -57,11 +58,11 @@ async def _all_tokens(model: Model, texts: Sequence[str], config: GenerateConfig
         assert output.usage is not None
         tokens[place] = output.usage.output_tokens
 
-    await gather([lambda place=place, text=text: ask(place, text) for place, text in enumerate(texts)])
+    await gather([partial(ask, place, text) for place, text in enumerate(texts)])
     return tokens
 
 
-async def gather(calls: Sequence[Callable[[], Awaitable[None]]]) -> None:
+async def gather(calls: Sequence[Callable[[], Coroutine[Any, Any, None]]]) -> None:
     """Run all calls at once and wait for the last."""
     async with anyio.create_task_group() as group:
         for call in calls:

@@ -1,4 +1,4 @@
-"""Variants of one call of the engine, timed in turn: what does a feature cost where everything else is equal?
+"""Variants of one call of the engine, timed in turn: what a feature costs where everything else is equal.
 
 In every round each variant runs once, in an order drawn from the round's number, and a ratio is taken within a round.
 
@@ -23,7 +23,6 @@ from evalharness.concepts import ConceptBank
 from evalharness.engine import Engine
 from evalharness.request import Request
 from evalharness.timing import Environment, TimingRecord, spread
-
 
 SEEDS_TRIED = 24
 

@@ -1,8 +1,8 @@
 """Peak memory of many rows of one prompt, beside one row, and beside `generate` with the same rows.
 
-Each number comes from a process of its own: the model is loaded, a few tokens are drawn, the kernel's high-water mark of
-the resident set is reset, then the work runs once. What is reported is that mark (`VmHWM`) and the resident set before.
-Linux only: no other system can reset the mark.
+Each number comes from a process of its own: the model is loaded, a few tokens are drawn, the kernel's high-water mark
+of the resident set is reset, then the work runs once. What is reported is that mark (`VmHWM`) and the resident set
+before. Linux only: no other system can reset the mark.
 """
 
 from __future__ import annotations
@@ -104,7 +104,11 @@ def key_value_bytes(config: PretrainedConfig, element_bytes: int) -> int:
 
 def print_memory(memory: Memory, console: Console) -> None:
     """Medians of the peaks and both ratios."""
-    named = {"one row": memory.one_row, f"{memory.rows} rows": memory.all_rows, "generate, same rows": memory.generate_rows}
+    named = {
+        "one row": memory.one_row,
+        f"{memory.rows} rows": memory.all_rows,
+        "generate, same rows": memory.generate_rows,
+    }
     console.print(f"{memory.rows} rows on {memory.prompt_tokens} prompt tokens, {memory.new_tokens} new tokens")
     for name, peaks in named.items():
         whole, growth = median(peak.peak for peak in peaks), median(peak.growth for peak in peaks)
@@ -147,7 +151,7 @@ def _peak_of_generate(job: dict[str, Any]) -> Peak:
     samples = max(1, job["rows"] // CONDITIONS)
     work = Work(
         prompts=[job["prompt"]] * samples,
-        strengths=[number / 100 for number in range(job["rows"] // samples)],
+        strengths=[number / 10 for number in range(job["rows"] // samples)],
         layer=layer,
         new_tokens=job["new_tokens"],
         span="generation",
@@ -162,7 +166,9 @@ def _reset_peak() -> int:
     """Set the high-water mark to what is resident now, and return that."""
     mark = Path("/proc/self/clear_refs")
     if not mark.exists():
-        raise UsageError("Peak memory can be measured on Linux only.", expected="/proc/self/clear_refs", got=sys.platform)
+        raise UsageError(
+            "Peak memory can be measured on Linux only.", expected="/proc/self/clear_refs", got=sys.platform
+        )
     mark.write_text("5", encoding="ascii")
     return _status_bytes("VmRSS")
 

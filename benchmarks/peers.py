@@ -1,7 +1,7 @@
 """repeng and steering-vectors, used as their documentation uses them: one condition, one `generate`.
 
-Both hold the steering as state of the model, so conditions cannot share a batch. The samples of a condition are one batch
-here, which is kinder than their examples, where a call completes one prompt.
+Both hold the steering as state of the model, so conditions cannot share a batch. The samples of a condition are one
+batch here, which is kinder than their examples, where a call completes one prompt.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ INSTALL = "pip install '.[bench-peers]'"
 
 
 class Repeng:
-    """`model.set_control(vector, strength)`, then `model.generate`. Wraps the model's blocks, so it needs its own copy."""
+    """`model.set_control(vector, strength)`, then `model.generate`. It wraps the model's blocks: it needs its own."""
 
     def __init__(self, model: Any, bank: ConceptBank, layer: int) -> None:
         package: Any = import_module("repeng")
@@ -70,10 +70,10 @@ class SteeringVectors:
 def peers(load: Callable[[], Any], bank: ConceptBank, layer: int) -> dict[str, Way | str]:
     """Both peers, each with a model of its own from `load`, or the reason why one is not there."""
     makers: dict[str, Callable[[Any, ConceptBank, int], Way]] = {REPENG: Repeng, STEERING_VECTORS: SteeringVectors}
-    return {name: _peer(lambda make=make: make(load(), bank, layer), name) for name, make in makers.items()}
+    return {name: _why_missing(name) or make(load(), bank, layer) for name, make in makers.items()}
 
 
-def _peer(make: Callable[[], Way], name: str) -> Way | str:
+def _why_missing(name: str) -> str | None:
     module = name.replace("-", "_")
     try:
         import_module(module)
@@ -81,7 +81,7 @@ def _peer(make: Callable[[], Way], name: str) -> Way | str:
         return f"not installed: {INSTALL}" if error.name == module else f"ModuleNotFoundError: {error}"
     except Exception as error:  # noqa: BLE001 - becomes the recorded reason for a missing number
         return f"import fails, {type(error).__name__}: {' '.join(str(error).split())[:300]}"
-    return make()
+    return None
 
 
 def _require_span(work: Work) -> None:

@@ -2,10 +2,10 @@
 
     python -m benchmarks.provider_cpu [--rounds 3] [--samples 500] [--hf-samples 100]
 
-The model is tiny, so that what stands around it is what takes the time. "calls" are `model.generate` and nothing else: the
-provider and Inspect's model layer. "evaluation" is a whole `inspect_ai.eval` with its log. "no model" is an evaluation
-that is answered at once: what Inspect itself costs. Half of the samples are steered, under `hf` none. Writes
-`benchmarks/results/provider_cpu.json`.
+The model is tiny, so that what stands around it is what takes the time. "calls" are `model.generate` and nothing
+else: the provider and Inspect's model layer. "evaluation" is a whole `inspect_ai.eval` with its log. "no model" is an
+evaluation that is answered at once: what Inspect itself costs. Half of the samples are steered, under `hf` none.
+Writes `benchmarks/results/provider_cpu.json`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import argparse
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,9 @@ def run(folder: Path, samples: int, hf_samples: int, rounds: int) -> dict[str, S
 
 
 @contextmanager
-def servers(folder: Path, samples: int, hf_samples: int) -> Iterator[tuple[dict[str, Server], Callable[[], Environment]]]:
+def servers(
+    folder: Path, samples: int, hf_samples: int
+) -> Iterator[tuple[dict[str, Server], Callable[[], Environment]]]:
     """The ways to serve, with clocks around both kinds of generation while the block is open."""
     config = small_llama()
     write_checkpoint(config, folder)
@@ -141,7 +144,7 @@ def by_calls(model: Model, text: str) -> Serve:
             assert output.usage is not None
             assert output.usage.output_tokens == NEW_TOKENS
 
-        anyio.run(gather, [lambda number=number: ask(number) for number in range(samples)])
+        anyio.run(gather, [partial(ask, number) for number in range(samples)])
 
     return serve
 
@@ -153,7 +156,11 @@ def by_evaluation(model: Model, text: str, logs: str) -> Serve:
     def serve(samples: int, connections: int) -> None:
         dataset = MemoryDataset(
             [
-                Sample(id=number, input=text, metadata={"condition": condition_of(number) if steers else BASELINE, "seed": number})
+                Sample(
+                    id=number,
+                    input=text,
+                    metadata={"condition": condition_of(number) if steers else BASELINE, "seed": number},
+                )
                 for number in range(samples)
             ]
         )
@@ -174,13 +181,11 @@ def condition_of(number: int) -> str:
 
 def drawing(connections: int | None) -> GenerateConfig:
     """How replies are drawn, the same for all."""
-    return GenerateConfig(
-        max_tokens=NEW_TOKENS, temperature=1.0, top_p=1.0, top_k=0, max_connections=connections
-    )
+    return GenerateConfig(max_tokens=NEW_TOKENS, temperature=1.0, top_p=1.0, top_k=0, max_connections=connections)
 
 
 def steered_environment(model: Model) -> Environment:
-    """This machine, as the provider's engine uses it: it leaves one processor to the event loop."""
+    """The machine as the provider's engine uses it: it leaves one processor to the event loop."""
     api = model.api
     assert isinstance(api, SteeredAPI)
     facts = api.worker.call(lambda engine: engine.describe())

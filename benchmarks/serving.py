@@ -74,7 +74,9 @@ def serve_in_turn(servers: Mapping[str, Server], rounds: int) -> dict[str, dict[
 
 def print_serving(name: str, serving: Serving, console: Console) -> None:
     """A line for each number of connections."""
-    console.print(f"{name}: {serving.samples} samples, {serving.prompt_tokens} + {serving.new_tokens} tokens", markup=False)
+    console.print(
+        f"{name}: {serving.samples} samples, {serving.prompt_tokens} + {serving.new_tokens} tokens", markup=False
+    )
     for connections, served in serving.by_connections.items():
         outside = serving.outside_ms(connections)
         console.print(

@@ -19,11 +19,11 @@ from evalharness.concepts import ConceptBank
 from evalharness.engine import Engine
 from evalharness.request import Request, Sampling, Steering
 from evalharness.scenario import load_scenario
-from evalharness.timing import Drawn, Environment, Timing, Work, environment, time_ways
+from evalharness.timing import Drawn, Environment, Timing, Way, Work, environment, time_ways
 
 STRENGTHS = (0.0, -0.1, -0.05, 0.05, 0.1)
 CONCEPT = "direction"
-MEAN_NORM = 8.0
+MEAN_NORM = 50.0
 """Large enough that steering changes tokens of a model with random weights: the probe would not see it otherwise."""
 PER_CONDITION, MIXED = "generate, per condition", "generate, mixed rows"
 
@@ -40,7 +40,7 @@ def run_bench(checkpoint: str, *, samples: int = 8, new_tokens: int = 48, rounds
         )
         bank = direction_bank(engine.d_model, work.layer)
         model = load_plain_model(checkpoint, "float32" if engine.describe()["device"] == "cpu" else "auto")
-        others = {PER_CONDITION: PerCondition(model, bank), MIXED: MixedRows(model, bank)}
+        others: dict[str, Way | str] = {PER_CONDITION: PerCondition(model, bank), MIXED: MixedRows(model, bank)}
         return time_ways(Ours(engine, bank), others, work, dict.fromkeys(others, rounds), engine_environment(engine))
 
 
@@ -170,7 +170,7 @@ def load_plain_model(checkpoint: str, dtype: str) -> Any:
 
 
 def engine_environment(engine: Engine, packages: Sequence[str] = ()) -> Environment:
-    """This machine, as the engine uses it; `packages` are those whose versions matter beside the usual ones."""
+    """The machine as the engine uses it; `packages` are those whose versions matter beside the usual ones."""
     facts = engine.describe()
     device = str(facts["device_name"])
     return environment(threads=facts["threads"], device=device, dtype=facts["dtype"], packages=packages)

@@ -129,6 +129,8 @@ class Timing(TimingRecord):
     """Every counted run of ours."""
     ours_repeats: bool
     """Whether all runs of ours drew the same tokens."""
+    probe_tells: bool
+    """Whether conditions drew different tokens in the probe, so that it would show a way that steers otherwise."""
     ways: dict[str, WayTiming]
     environment: Environment
 
@@ -144,8 +146,9 @@ def time_ways(
     Raises:
         EngineError: a way drew another number of tokens, so the comparison would mean nothing.
     """
-    ways, timed = _probe(ours, others, work)
-    seconds, digests = [_timed(ours, work)], set[str]()
+    expected = ours.draw(work.probe())
+    ways, timed = _probe(expected, others, work.probe())
+    seconds = [_timed(ours, work)]
     for number in range(max(rounds.values(), default=0)):
         for name, way in ways.items():
             if number < rounds[name]:
@@ -167,6 +170,7 @@ def time_ways(
         span=work.span,
         ours_s=tuple(run.seconds for run in seconds),
         ours_repeats=len(digests) == 1,
+        probe_tells=expected.rows is not None and len(set(expected.rows)) > 1,
         ways=timed,
         environment=environment,
     )
@@ -189,7 +193,7 @@ def print_timing(timing: Timing, console: Console) -> None:
 
 
 def environment(*, threads: int, device: str, dtype: str, packages: Sequence[str] = ()) -> Environment:
-    """This machine and these versions, now. What only a framework knows is handed in; `packages` are named as well."""
+    """Machine and versions, now. What only a framework knows is handed in; `packages` are named as well."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 0
     return Environment(
         date=datetime.now(UTC).date().isoformat(),
@@ -215,11 +219,9 @@ class _Run(NamedTuple):
 
 
 def _probe(
-    ours: Way, others: Mapping[str, Way | str], work: Work
+    expected: Drawn, others: Mapping[str, Way | str], probe: Work
 ) -> tuple[dict[str, Way], dict[str, WayTiming]]:
     """The ways that can be timed, and a record for every way, with its reason where it cannot."""
-    probe = work.probe()
-    expected = ours.draw(probe)
     ways: dict[str, Way] = {}
     timed: dict[str, WayTiming] = {}
     for name, way in others.items():
