@@ -1,0 +1,72 @@
+"""The README says what the results files say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmarks import table
+from benchmarks.results import FOLDER, TimingResults, add_case
+from evalharness.timing import Environment, Timing, WayTiming
+
+HERE = Environment(
+    date="2026-01-01",
+    commit="abc",
+    system="Linux",
+    cpu="A Processor",
+    cpus=2,
+    threads=2,
+    device="cpu",
+    dtype="float32",
+    versions={"torch": "1", "transformers": "2", "numpy": "3"},
+)
+
+
+def timing(ratio: float) -> Timing:
+    return Timing(
+        conditions=5,
+        samples=8,
+        prompt_tokens=1024,
+        new_tokens=48,
+        span="all",
+        ours_s=(2.0, 2.2, 2.1),
+        ours_repeats=True,
+        probe_tells=True,
+        ways={
+            "generate, per condition": WayTiming(seconds=(2 * ratio, 2.2 * ratio), ours_s=(2.0, 2.2)),
+            "repeng": WayTiming(not_run="not installed: pip install it"),
+            "steering-vectors": WayTiming(not_run="AttributeError: a long story"),
+        },
+        environment=HERE,
+    )
+
+
+def test_the_readme_holds_what_the_results_give() -> None:
+    """On failure, run `python -m benchmarks.table`."""
+    written = table.README.read_text(encoding="utf-8").split(table.BEGIN)[1].split(table.END)[0]
+
+    assert table.render(FOLDER) == written.strip()
+
+
+def test_numbers_come_with_their_range_and_missing_ones_say_so(tmp_path: Path) -> None:
+    """A way that is not there is named; a case without a file is not measured yet."""
+    add_case(tmp_path / "engine_cpu.json", TimingResults, "one", "5x8", timing(9.0))
+    text = table.render(tmp_path)
+
+    assert "| evalharness | 2.1 s [2.0, 2.2] n=3 | not measured yet | not measured yet |" in text
+    assert "| 5 x 8 against `generate` per condition | at least 8 x | 9.0 x [9.0, 9.0] n=2 |" in text
+    assert "| repeng | not installed | not measured yet |" in text
+    assert "| steering-vectors | AttributeError |" in text
+    assert (
+        "A Processor, 2 processors, 2 threads, float32, torch 1, transformers 2, numpy 3, 2026-01-01, commit abc"
+        in text
+    )
+
+
+def test_a_case_replaces_itself_and_no_other(tmp_path: Path) -> None:
+    """Cases are measured one by one and may be measured again."""
+    path = tmp_path / "folder" / "engine_cpu.json"
+    for name, ratio in (("5x8", 9.0), ("16x16", 15.0), ("5x8", 10.0)):
+        add_case(path, TimingResults, "all", name, timing(ratio))
+    cases = TimingResults.model_validate_json(path.read_bytes()).cases
+
+    assert {"5x8": timing(10.0), "16x16": timing(15.0)} == cases
