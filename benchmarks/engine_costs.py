@@ -17,6 +17,7 @@ import tempfile
 from pathlib import Path
 
 from rich.console import Console
+from transformers.utils.logging import disable_progress_bar
 
 from benchmarks.checkpoints import llama_40m, random_prompt, write_checkpoint
 from benchmarks.grids import GridShape, directions, grid_requests
@@ -51,6 +52,7 @@ def main() -> None:
     parser.add_argument("--skip-memory", action="store_true")
     parser.add_argument("--out", type=Path, default=FOLDER)
     options = parser.parse_args()
+    disable_progress_bar()
     console = Console()
     with tempfile.TemporaryDirectory() as name:
         folder, config = Path(name), llama_40m()

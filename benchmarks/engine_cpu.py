@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 from transformers import PretrainedConfig
+from transformers.utils.logging import disable_progress_bar
 
 from benchmarks.checkpoints import llama_40m, random_prompt, write_checkpoint
 from benchmarks.inspect_hf import INSPECT_HF, InspectHf
@@ -78,6 +79,7 @@ def main() -> None:
     parser.add_argument("--other-rounds", type=int, default=2, help="runs of each further way")
     parser.add_argument("--out", type=Path, default=FOLDER / "engine_cpu.json")
     options = parser.parse_args()
+    disable_progress_bar()
     console = Console()
     with tempfile.TemporaryDirectory() as folder:
         config = llama_40m()

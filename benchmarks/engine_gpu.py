@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
 import torch
 from rich.console import Console
 from transformers import PretrainedConfig
+from transformers.utils.logging import disable_progress_bar
 
 from benchmarks.checkpoints import qwen2_5_7b, random_prompt, write_checkpoint
 from benchmarks.peers import PACKAGES, peers
@@ -68,6 +70,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=64, help="fewer for a trial")
     parser.add_argument("--out", type=Path, default=FOLDER / "engine_gpu.json")
     options = parser.parse_args()
+    disable_progress_bar()
     if not torch.cuda.is_available():
         parser.exit(
             2, "No CUDA device here, so nothing is measured. `python -m benchmarks.roofline` prints the bound.\n"
@@ -97,9 +100,7 @@ def run_case(folder: str, config: PretrainedConfig, grid: GridWork, rounds: tupl
     with Engine.load(folder, dtype="bfloat16") as engine:
         bank = direction_bank(engine.d_model, work.layer)
         ours = Ours(engine, bank)
-        torch.cuda.reset_peak_memory_stats()
-        ours.draw(work)
-        peak_bytes = torch.cuda.max_memory_allocated()
+        peak_bytes = device_peak_bytes(lambda: ours.draw(work))
         others: dict[str, Way | str] = {
             PER_CONDITION: PerCondition(load_plain_model(folder, "bfloat16"), bank),
             MIXED: "the keys and values of all prompts do not fit into the memory of one card",
@@ -108,6 +109,15 @@ def run_case(folder: str, config: PretrainedConfig, grid: GridWork, rounds: tupl
         each = {name: rounds[0] if name == PER_CONDITION else rounds[1] for name in others}
         timing = time_ways(ours, others, work, each, engine_environment(engine, PACKAGES))
     return GpuCase(timing=timing, floor=floor_of(config, grid, timing.environment.device), ours_peak_bytes=peak_bytes)
+
+
+def device_peak_bytes(work: Callable[[], object]) -> int:
+    """Most device memory that was allocated while `work` ran; 0 without CUDA."""
+    on_cuda = torch.cuda.is_available()
+    if on_cuda:
+        torch.cuda.reset_peak_memory_stats()
+    work()
+    return torch.cuda.max_memory_allocated() if on_cuda else 0
 
 
 def floor_of(config: PretrainedConfig, grid: GridWork, device: str) -> Bound | None:

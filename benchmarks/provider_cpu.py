@@ -24,6 +24,7 @@ from inspect_ai import eval as inspect_eval
 from inspect_ai.dataset import MemoryDataset, Sample
 from inspect_ai.model import ChatMessageUser, GenerateConfig, Model, ModelOutput, ModelUsage, get_model
 from rich.console import Console
+from transformers.utils.logging import disable_progress_bar
 
 from benchmarks.checkpoints import as_text, random_prompt, small_llama, write_checkpoint
 from benchmarks.clock import Clock
@@ -58,6 +59,7 @@ def main() -> None:
     parser.add_argument("--hf-samples", type=int, default=100)
     parser.add_argument("--out", type=Path, default=FOLDER / "provider_cpu.json")
     options = parser.parse_args()
+    disable_progress_bar()
     console = Console()
     with tempfile.TemporaryDirectory() as folder:
         for name, serving in run(Path(folder), options.samples, options.hf_samples, options.rounds).items():

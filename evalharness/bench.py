@@ -14,12 +14,15 @@ import numpy as np
 import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM
+from transformers.utils import logging as _transformers_logging
 
 from evalharness.concepts import ConceptBank
 from evalharness.engine import Engine
 from evalharness.request import Request, Sampling, Steering
 from evalharness.scenario import load_scenario
 from evalharness.timing import Drawn, Environment, Timing, Way, Work, environment, time_ways
+
+transformers_logging: Any = _transformers_logging
 
 STRENGTHS = (0.0, -0.1, -0.05, 0.05, 0.1)
 CONCEPT = "direction"
@@ -165,7 +168,11 @@ def direction_bank(d_model: int, layer: int) -> ConceptBank:
 def load_plain_model(checkpoint: str, dtype: str) -> Any:
     """The checkpoint as transformers loads it, on CUDA if there is one."""
     auto: Any = AutoModelForCausalLM
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
     model = auto.from_pretrained(checkpoint, dtype=dtype).eval()
+    if shown:
+        transformers_logging.enable_progress_bar()
     return model.to("cuda") if torch.cuda.is_available() else model
 
 

@@ -16,6 +16,7 @@ from evalharness.bench import (
     load_plain_model,
     write_timing,
 )
+from evalharness.cli import _run
 from evalharness.engine import Engine
 from evalharness.errors import EngineError
 from evalharness.timing import Drawn, Timing, Way, Work, print_timing, time_ways
@@ -98,3 +99,17 @@ def test_a_timing_is_read_back_as_it_was_written(engine: Engine, checkpoint, tmp
 
     assert timing == Timing.model_validate_json((tmp_path / "out" / "timing.json").read_bytes())
     assert {"torch", "transformers", "python"} <= set(timing.environment.versions)
+
+
+@pytest.mark.slow
+def test_the_verb_prints_and_writes_what_it_timed(tmp_path, capsys) -> None:
+    """On a shipped organism, with the numbers of a file that can be read back."""
+    out = tmp_path / "timing.json"
+    options = ["--samples", "1", "--new-tokens", "2", "--rounds", "1", "--out", str(out)]
+
+    assert 0 == _run(["bench", *options])
+    said = capsys.readouterr().out
+    timing = Timing.model_validate_json(out.read_bytes())
+    assert "times ours" in said
+    assert (5, 1, 2) == (timing.conditions, timing.samples, timing.new_tokens)
+    assert all("5 of 5" == way.same_greedy_rows for way in timing.ways.values())

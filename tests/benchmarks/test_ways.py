@@ -5,18 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from benchmarks.checkpoints import as_text, random_prompt, small_llama, write_checkpoint
 from benchmarks.engine_costs import OFF, condition_name, variants
 from benchmarks.engine_cpu import CASES, Grid, run_grid
-from benchmarks.engine_gpu import floor_of
+from benchmarks.engine_gpu import GpuCase, floor_of, print_case, run_case
 from benchmarks.grids import GridShape, directions, grid_requests
 from benchmarks.inspect_hf import INSPECT_HF
 from benchmarks.ladder import climb
 from benchmarks.memory import key_value_bytes, measure_memory
 from benchmarks.peers import PACKAGES, peers
-from benchmarks.roofline import gpu_grid
-from evalharness.bench import MIXED, PER_CONDITION, direction_bank, engine_environment
+from benchmarks.roofline import GridWork, gpu_grid
+from evalharness.bench import MIXED, PER_CONDITION, direction_bank, engine_environment, load_plain_model
 from evalharness.engine import Engine
 from evalharness.timing import Work
 
@@ -55,9 +56,9 @@ def test_all_ways_do_the_same_work(folder: Path) -> None:
         assert name in runs or "bench-peers" in str(timing.ways[name].not_run)
 
 
-def test_peers_that_are_not_installed_are_named_with_the_command_that_installs_them() -> None:
-    """No model is loaded for them."""
-    found = peers(lambda: pytest.fail("loaded"), direction_bank(32, 1), 1)
+def test_peers_that_are_not_installed_are_named_with_the_command_that_installs_them(folder: Path) -> None:
+    """One that is installed is a way."""
+    found = peers(lambda: load_plain_model(str(folder), "float32"), direction_bank(32, 1), 1)
 
     assert set(PACKAGES) == set(found)
     for way in found.values():
@@ -99,6 +100,24 @@ def test_memory_is_measured_in_processes_of_its_own(folder: Path) -> None:
     for peaks in (memory.one_row, memory.all_rows, memory.generate_rows):
         assert peaks[0].peak >= peaks[0].before > 100 << 20
     assert 0.9 < memory.ratios_of_peaks[0] < 1.3
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_the_gpu_case_runs_in_small_without_a_gpu(tmp_path: Path) -> None:
+    """All of it but the device: bfloat16, ways beside each other, and a share of the roofline on a known card."""
+    config = small_llama()
+    write_checkpoint(config, tmp_path, dtype="bfloat16")
+    grid = GridWork(conditions=2, samples=2, prompt_tokens=160, new_tokens=3, steered_block=1, span="generation")
+    case = run_case(str(tmp_path), config, grid, (1, 1))
+    known = GpuCase(timing=case.timing, floor=floor_of(config, grid, "NVIDIA H200"), ours_peak_bytes=0)
+    console = Console(record=True, width=120)
+    print_case(known, console)
+
+    assert case.floor is None or case.ours_peak_bytes > 0
+    assert "bfloat16" == case.timing.environment.dtype
+    assert 1 == len(case.timing.ways[PER_CONDITION].seconds)
+    assert all(0 < share < 1 for share in known.roofline_shares)
+    assert "share of the roofline" in console.export_text()
 
 
 def test_only_cards_with_known_peaks_have_a_roofline() -> None:
