@@ -2,7 +2,8 @@
 
     python -m benchmarks.table
 
-Replaces what stands between two marks in README.md. A test holds README and results together.
+Replaces what stands between two marks in README.md. A test holds README and results together. A trial with fewer rows or
+samples than a row of the table names does not count as measured.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from benchmarks.engine_gpu import GpuResults
 from benchmarks.inspect_hf import INSPECT_HF
 from benchmarks.ladder import Ladder
 from benchmarks.peers import PACKAGES
-from benchmarks.provider_cpu import STEERED_CALLS, STEERED_EVALUATION, ProviderResults
+from benchmarks.provider_cpu import CONNECTIONS, STEERED_CALLS, STEERED_EVALUATION, ProviderResults
 from benchmarks.results import FOLDER, Case, Results, TimingResults
 from benchmarks.roofline import BoundResults
 from evalharness.bench import MIXED, PER_CONDITION
@@ -116,7 +117,7 @@ def _speedup(timing: Timing | None) -> str:
 
 
 def _step(ladder: Ladder | None, name: str) -> str:
-    if ladder is None or name not in ladder.steps or OFF not in ladder.steps:
+    if ladder is None or ladder.rows != COUNTS[-1] or OFF not in ladder.steps:
         return NOTHING_YET
     return numbers([100 * (ratio - 1) for ratio in ladder.ratios(name)], " %", digits=1, sign=True)
 
@@ -124,8 +125,8 @@ def _step(ladder: Ladder | None, name: str) -> str:
 def _provider_rows(folder: Path) -> list[list[str]]:
     cases = _cases(folder / "provider_cpu.json", ProviderResults)
     outside, growth, whole = NOTHING_YET, NOTHING_YET, NOTHING_YET
-    if STEERED_CALLS in cases and STEERED_EVALUATION in cases:
-        calls, evaluation = cases[STEERED_CALLS], cases[STEERED_EVALUATION]
+    calls, evaluation = cases.get(STEERED_CALLS), cases.get(STEERED_EVALUATION)
+    if calls is not None and evaluation is not None and set(CONNECTIONS) == set(calls.by_connections):
         fewest, most = min(calls.by_connections), max(calls.by_connections)
         outside = numbers([ms for each in calls.by_connections for ms in calls.outside_ms(each)], " ms", digits=1)
         whole = numbers(
@@ -144,7 +145,7 @@ def _memory_rows(folder: Path) -> list[list[str]]:
     memory = _cases(folder / "memory.json", MemoryResults).get("memory")
     whole, work = (
         (NOTHING_YET, NOTHING_YET)
-        if memory is None
+        if memory is None or memory.rows != COUNTS[-1]
         else (
             numbers(memory.ratios_of_peaks, " x", digits=2),
             numbers(memory.ratios_of_growth, " x", digits=2),

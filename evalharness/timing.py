@@ -131,6 +131,9 @@ class Timing(TimingRecord):
     """Whether all runs of ours drew the same tokens."""
     probe_tells: bool
     """Whether conditions drew different tokens in the probe, so that it would show a way that steers otherwise."""
+    cpu_share: float
+    """Processor time of this process over wall time and threads. Well below 1 on a CPU that does other work as well:
+    then seconds are worth little, and ratios less than they seem."""
     ways: dict[str, WayTiming]
     environment: Environment
 
@@ -148,6 +151,7 @@ def time_ways(
     """
     expected = ours.draw(work.probe())
     ways, timed = _probe(expected, others, work.probe())
+    start, start_cpu = time.perf_counter(), time.process_time()
     seconds = [_timed(ours, work)]
     for number in range(max(rounds.values(), default=0)):
         for name, way in ways.items():
@@ -161,6 +165,7 @@ def time_ways(
                         "ours_s": (*before.ours_s, (seconds[-2].seconds + seconds[-1].seconds) / 2),
                     }
                 )
+    cpu_share = (time.process_time() - start_cpu) / (time.perf_counter() - start) / environment.threads
     digests = {run.sha256 for run in seconds}
     return Timing(
         conditions=len(work.strengths),
@@ -171,6 +176,7 @@ def time_ways(
         ours_s=tuple(run.seconds for run in seconds),
         ours_repeats=len(digests) == 1,
         probe_tells=expected.rows is not None and len(set(expected.rows)) > 1,
+        cpu_share=round(cpu_share, 3),
         ways=timed,
         environment=environment,
     )
@@ -190,6 +196,7 @@ def print_timing(timing: Timing, console: Console) -> None:
             console.print(f"  {name:24} {spread(way.seconds, 's')}", soft_wrap=True)
             console.print(f"  {'':24} {spread(way.ratios, 'times ours')}", soft_wrap=True)
     console.print(f"  {timing.environment.line}", soft_wrap=True)
+    console.print(f"  share of the threads' time that was had: {timing.cpu_share:.2f}", soft_wrap=True)
 
 
 def environment(*, threads: int, device: str, dtype: str, packages: Sequence[str] = ()) -> Environment:

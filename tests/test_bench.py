@@ -71,6 +71,7 @@ def test_each_run_of_another_way_stands_between_two_of_ours(engine: Engine, chec
     assert (first + second) / 2 == timing.ways[PER_CONDITION].ours_s[0]
     assert all(2 == len(way.ratios) and min(way.ratios) > 0 for way in timing.ways.values())
     assert timing.ours_repeats
+    assert 0 < timing.cpu_share
 
 
 def test_a_way_that_draws_less_is_not_timed(engine: Engine, checkpoint) -> None:

@@ -31,6 +31,7 @@ def timing(ratio: float) -> Timing:
         ours_s=(2.0, 2.2, 2.1),
         ours_repeats=True,
         probe_tells=True,
+        cpu_share=0.9,
         ways={
             "generate, per condition": WayTiming(seconds=(2 * ratio, 2.2 * ratio), ours_s=(2.0, 2.2)),
             "repeng": WayTiming(not_run="not installed: pip install it"),
