@@ -2,8 +2,8 @@
 
     python -m benchmarks.table
 
-Replaces what stands between two marks in README.md. A test holds README and results together. A trial with fewer rows or
-samples than a row of the table names does not count as measured.
+Replaces what stands between two marks in README.md. A test holds README and results together. A trial with fewer rows
+or samples than a row of the table names does not count as measured.
 """
 
 from __future__ import annotations
@@ -171,7 +171,8 @@ def _gpu_rows(folder: Path) -> list[list[str]]:
             flops, moved = floor.prompt_flops + floor.decode_flops, floor.prompt_bytes + floor.decode_bytes
             work = f"{flops / 1e15:.2f} PFLOP, {moved / 1e12:.2f} TB"
             share = f"{NOTHING_YET}; by arithmetic {work}, at least {floor.floor_s:.1f} s"
-        rows.append([f"H200, 7B shape, 16 x 64, `{span}`, against `generate` per condition", "at least 20 x", ratio])
+        card = "H200" if case is None else case.timing.environment.device
+        rows.append([f"{card}, 7B shape, 16 x 64, `{span}`, against `generate` per condition", "at least 20 x", ratio])
         rows.append([f"the same against the roofline, `{span}`", "at least 60 %", share])
     return rows
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from benchmarks import table
+from benchmarks.engine_costs import CostResults
+from benchmarks.ladder import Ladder, Step
 from benchmarks.results import FOLDER, TimingResults, add_case
 from evalharness.timing import Environment, Timing, WayTiming
 
@@ -61,6 +65,25 @@ def test_numbers_come_with_their_range_and_missing_ones_say_so(tmp_path: Path) -
         "A Processor, 2 processors, 2 threads, float32, torch 1, transformers 2, numpy 3, 2026-01-01, commit abc"
         in text
     )
+
+
+def step(seconds: tuple[float, ...], against: str | None) -> Step:
+    return Step(seconds=seconds, against=against, repeats=True, seed=0, near_ties=0, near_ties_at_first_seed=1)
+
+
+@pytest.mark.parametrize(("rows", "shown"), [(64, "+2.0 % [+2.0, +3.0] n=3"), (4, "not measured yet")])
+def test_costs_are_changes_in_percent_and_trials_do_not_count(tmp_path: Path, rows: int, shown: str) -> None:
+    """64 conditions against 1, round by round; the row says 64 rows, so a ladder of 4 is no answer."""
+    steps = {
+        "not steered": step((1.0, 1.0, 1.0), None),
+        "1 condition": step((1.0, 2.0, 1.0), "not steered"),
+        "64 conditions": step((1.02, 2.04, 1.03), "1 condition"),
+        "1 condition, prompt steered too": step((1.0, 1.0, 1.0), "not steered"),
+    }
+    ladder = Ladder(rows=rows, new_tokens=48, steps=steps, environment=HERE)
+    add_case(tmp_path / "engine_costs.json", CostResults, "costs", "ladder", ladder)
+
+    assert f"| 64 distinct conditions against 1, equal rows | at most +5 % | {shown} |" in table.render(tmp_path)
 
 
 def test_a_case_replaces_itself_and_no_other(tmp_path: Path) -> None:
