@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: setup demo test check bench
+.PHONY: setup demo test check bench benchmarks
 
 setup: .venv/ready
 
@@ -25,3 +25,11 @@ check: setup
 
 bench: setup
 	$(BIN)/evalharness bench
+
+# Hours on 2 cores; benchmarks/README.md says what each script measures and how long it takes.
+benchmarks: setup
+	$(BIN)/python -m benchmarks.engine_cpu
+	$(BIN)/python -m benchmarks.engine_costs
+	$(BIN)/python -m benchmarks.provider_cpu
+	$(BIN)/python -m benchmarks.roofline
+	$(BIN)/python -m benchmarks.table

@@ -1,146 +1,147 @@
-"""Speed beside the usual ways: the engine against `generate` with a hook, by condition and with mixed rows.
+"""The engine and the two usual ways of doing the same with `generate` and a hook: by condition and with mixed rows.
 
-All ways get the same prompts, vectors and output lengths, in one process, alternating; the result is a ratio with its
-spread.
+All get the same prompts, vectors and output lengths. How they are timed stands in `timing.py`; more ways, which need
+more packages, in `benchmarks/`.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
 from torch import Tensor
 from transformers import AutoModelForCausalLM
+from transformers.utils import logging as _transformers_logging
 
 from evalharness.concepts import ConceptBank
 from evalharness.engine import Engine
-from evalharness.manifest import hardware, versions
-from evalharness.request import Request, Sampling, Span, Steering
+from evalharness.request import Request, Sampling, Steering
 from evalharness.scenario import load_scenario
+from evalharness.timing import Drawn, Environment, Timing, Way, Work, environment, time_ways
 
-STRENGTHS = (-0.1, -0.05, 0.05, 0.1)
+transformers_logging: Any = _transformers_logging
+
+STRENGTHS = (0.0, -0.1, -0.05, 0.05, 0.1)
 CONCEPT = "direction"
-OURS, PER_CONDITION, MIXED = "evalharness", "generate with a hook, per condition", "generate with a hook, mixed rows"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
-    """What every way has to do: each prompt under each strength."""
-
-    prompts: Sequence[Sequence[int]]
-    strengths: Sequence[float]
-    """0 is the baseline, which is not steered."""
-    layer: int
-    new_tokens: int
-    span: Span = "all"
-
-
-class Timing(NamedTuple):
-    """Seconds of each round, per way, and what was done in them."""
-
-    seconds: dict[str, tuple[float, ...]]
-    conditions: int
-    samples: int
-    new_tokens: int
-
-    def ratios(self, way: str) -> tuple[float, ...]:
-        """How many times longer than ours another way took, round by round."""
-        return tuple(other / ours for ours, other in zip(self.seconds[OURS], self.seconds[way], strict=True))
+MEAN_NORM = 50.0
+"""Large enough that steering changes tokens of a model with random weights: the probe would not see it otherwise."""
+PER_CONDITION, MIXED = "generate, per condition", "generate, mixed rows"
 
 
 def run_bench(checkpoint: str, *, samples: int = 8, new_tokens: int = 48, rounds: int = 5) -> Timing:
-    """Time all ways over the baseline and four strengths of one direction, `samples` rows each."""
+    """Time three ways over the baseline and four strengths of one direction, `samples` rows each."""
     scenario = load_scenario("blackmail/organism")
     with Engine.load(checkpoint) as engine:
-        prompts = [engine.render(scenario.render("main", seed).messages) for seed in range(samples)]
-        strengths = (0.0, *STRENGTHS)
-        work = Work(prompts=prompts, strengths=strengths, layer=engine.n_layers // 2, new_tokens=new_tokens)
-        return time_ways(checkpoint, engine, work, rounds)
+        work = Work(
+            prompts=[engine.render(scenario.render("main", seed).messages) for seed in range(samples)],
+            strengths=STRENGTHS,
+            layer=engine.n_layers // 2,
+            new_tokens=new_tokens,
+        )
+        bank = direction_bank(engine.d_model, work.layer)
+        model = load_plain_model(checkpoint, "float32" if engine.describe()["device"] == "cpu" else "auto")
+        others: dict[str, Way | str] = {PER_CONDITION: PerCondition(model, bank), MIXED: MixedRows(model, bank)}
+        return time_ways(Ours(engine, bank), others, work, dict.fromkeys(others, rounds), engine_environment(engine))
 
 
-def time_ways(checkpoint: str, engine: Engine, work: Work, rounds: int) -> Timing:
-    """Alternate between the ways, `rounds` times after one round that warms them up.
-
-    `engine` holds the same checkpoint; the other ways load it once more for themselves.
-    """
-    bank = _bank(engine.d_model, work.layer)
-    usual = _Usual(checkpoint, bank, work)
-    requests = _requests(work)
-    ways: dict[str, Callable[[], object]] = {
-        OURS: lambda: engine.generate(requests, bank),
-        PER_CONDITION: usual.per_condition,
-        MIXED: usual.mixed,
-    }
-    seconds: dict[str, list[float]] = {way: [] for way in ways}
-    for number in range(rounds + 1):
-        for way, run in ways.items():
-            taken = _seconds(run)
-            if number > 0:
-                seconds[way].append(taken)
-    spread = {way: tuple(taken) for way, taken in seconds.items()}
-    return Timing(spread, len(work.strengths), len(work.prompts), work.new_tokens)
+def write_timing(timing: Timing, path: Path) -> None:
+    """One case as JSON, with hardware and versions."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(timing.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
-def print_timing(timing: Timing, console: Console) -> None:
-    """Medians with their range, and the ratios."""
-    console.print(f"{timing.conditions} conditions x {timing.samples} samples x {timing.new_tokens} new tokens")
-    for way, seconds in timing.seconds.items():
-        console.print(f"{way:36} {np.median(seconds):7.2f} s  [{min(seconds):.2f}, {max(seconds):.2f}]")
-    for way in (PER_CONDITION, MIXED):
-        ratios = timing.ratios(way)
-        spread = f"[{min(ratios):.1f}, {max(ratios):.1f}] over {len(ratios)} rounds"
-        console.print(f"{np.median(ratios):.1f} times as fast as {way} {spread}")
-    console.print(f"{hardware()['machine']}, {hardware()['cpus']} cpus, torch {versions()['torch']}")
+class Ours:
+    """The engine: one call for all conditions."""
+
+    def __init__(self, engine: Engine, bank: ConceptBank) -> None:
+        self.engine = engine
+        self.bank = bank
+
+    def draw(self, work: Work) -> Drawn:
+        """All rows as requests, each with its seed; seeds do not depend on the condition."""
+        return drawn_rows([row.token_ids for row in self.engine.generate(requests(work), self.bank)])
 
 
-class _Usual:
-    """transformers as its documentation uses it: left padding and a forward hook."""
+class PerCondition:
+    """transformers as its documentation uses it: one condition after the other, its samples as one batch."""
 
-    def __init__(self, checkpoint: str, bank: ConceptBank, work: Work) -> None:
-        auto: Any = AutoModelForCausalLM
-        self.model = auto.from_pretrained(checkpoint, dtype=torch.float32).eval()
-        self.work = work
-        self.delta = torch.tensor(bank.vector(CONCEPT, work.layer)) * bank.mean_norm(work.layer)
-        longest = max(len(ids) for ids in work.prompts)
-        self.ids = torch.tensor([[0] * (longest - len(ids)) + list(ids) for ids in work.prompts])
-        self.mask = torch.tensor([[0] * (longest - len(ids)) + [1] * len(ids) for ids in work.prompts])
+    def __init__(self, model: Any, bank: ConceptBank) -> None:
+        self.model = model
+        self.bank = bank
 
-    def per_condition(self) -> None:
-        """One condition after the other, all samples of a condition in one batch."""
-        for strength in self.work.strengths:
-            self._generate(self.ids, self.mask, torch.full((len(self.ids), 1, 1), strength))
-
-    def mixed(self) -> None:
-        """All rows in one batch, each with its strength."""
-        rows = len(self.work.strengths)
-        strengths = torch.tensor(self.work.strengths).repeat_interleave(len(self.ids))[:, None, None]
-        self._generate(self.ids.repeat(rows, 1), self.mask.repeat(rows, 1), strengths)
-
-    def _generate(self, ids: Tensor, mask: Tensor, strengths: Tensor) -> None:
-        def add(_module: object, _inputs: object, output: object) -> object:
-            hidden = output[0] if isinstance(output, tuple) else output
-            assert isinstance(hidden, Tensor)
-            if self.work.span == "all" or hidden.shape[1] == 1:
-                hidden = hidden + strengths * self.delta
-            return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
-
-        tokens = self.work.new_tokens
-        handle = self.model.get_decoder().layers[self.work.layer].register_forward_hook(add)
-        try:
-            self.model.generate(
-                input_ids=ids, attention_mask=mask, do_sample=True, min_new_tokens=tokens, max_new_tokens=tokens
-            )
-        finally:
-            handle.remove()
+    def draw(self, work: Work) -> Drawn:
+        """A hook is set before each call of `generate` and removed after it."""
+        drawn: list[list[int]] = []
+        for strength in work.strengths:
+            with Hook(self.model, self.bank, work, [strength] * len(work.prompts)):
+                drawn += generate_rows(self.model, work.prompts, work)
+        return drawn_rows(drawn)
 
 
-def _requests(work: Work) -> list[Request]:
-    sampling = Sampling(max_new_tokens=work.new_tokens, ignore_eos=True)
+class MixedRows:
+    """All conditions as rows of one `generate`, each with its strength."""
+
+    def __init__(self, model: Any, bank: ConceptBank) -> None:
+        self.model = model
+        self.bank = bank
+
+    def draw(self, work: Work) -> Drawn:
+        """The prompts of all conditions stand in one batch, repeated."""
+        strengths = [strength for strength in work.strengths for _ in work.prompts]
+        with Hook(self.model, self.bank, work, strengths):
+            return drawn_rows(generate_rows(self.model, list(work.prompts) * len(work.strengths), work))
+
+
+class Hook:
+    """Steers the rows of one batch of a plain model while the block is open; `strengths` has one number per row."""
+
+    def __init__(self, model: Any, bank: ConceptBank, work: Work, strengths: Sequence[float]) -> None:
+        weight = model.get_input_embeddings().weight
+        unit = torch.tensor(bank.vector(CONCEPT, work.layer)) * bank.mean_norm(work.layer)
+        scale = torch.tensor(list(strengths))[:, None, None]
+        self.delta = (scale * unit).to(weight)
+        self.block = model.get_decoder().layers[work.layer]
+        self.span = work.span
+        self.handle: Any = None
+
+    def __enter__(self) -> None:
+        self.handle = self.block.register_forward_hook(self._add)
+
+    def __exit__(self, *_: object) -> None:
+        self.handle.remove()
+
+    def _add(self, _module: object, _inputs: object, output: object) -> object:
+        hidden = output[0] if isinstance(output, tuple) else output
+        assert isinstance(hidden, Tensor)
+        if self.span == "all" or hidden.shape[1] == 1:
+            hidden = hidden + self.delta
+        return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
+
+
+def generate_rows(model: Any, prompts: Sequence[Sequence[int]], work: Work) -> list[list[int]]:
+    """The new tokens of one `model.generate` over a batch, padded on the left, to the last token for every row."""
+    longest = max(len(ids) for ids in prompts)
+    ids = torch.tensor([[0] * (longest - len(ids)) + list(ids) for ids in prompts], device=model.device)
+    mask = torch.tensor([[0] * (longest - len(ids)) + [1] * len(ids) for ids in prompts], device=model.device)
+    drawing: dict[str, Any] = {"do_sample": False} if work.greedy else {"do_sample": True, "top_k": 0, "top_p": 1.0}
+    torch.manual_seed(0)
+    sequences = model.generate(
+        input_ids=ids,
+        attention_mask=mask,
+        min_new_tokens=work.new_tokens,
+        max_new_tokens=work.new_tokens,
+        **drawing,
+    )
+    rows: list[list[int]] = sequences[:, longest:].tolist()
+    return rows
+
+
+def requests(work: Work) -> list[Request]:
+    """The work as the engine takes it, condition after condition."""
+    sampling = Sampling(max_new_tokens=work.new_tokens, temperature=0.0 if work.greedy else 1.0, ignore_eos=True)
     return [
         Request(
             prompt=ids,
@@ -153,13 +154,30 @@ def _requests(work: Work) -> list[Request]:
     ]
 
 
-def _bank(d_model: int, layer: int) -> ConceptBank:
+def drawn_rows(rows: Sequence[Sequence[int]]) -> Drawn:
+    """What was drawn, from the token ids of each row."""
+    return Drawn(sum(len(row) for row in rows), tuple(tuple(row) for row in rows))
+
+
+def direction_bank(d_model: int, layer: int) -> ConceptBank:
     """One random direction: what it means is no matter of speed."""
     vector = np.random.default_rng(0).standard_normal((1, d_model)).astype(np.float32)
-    return ConceptBank.from_arrays({CONCEPT: vector}, layers=[layer], mean_norms=[1.0])
+    return ConceptBank.from_arrays({CONCEPT: vector}, layers=[layer], mean_norms=[MEAN_NORM])
 
 
-def _seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
+def load_plain_model(checkpoint: str, dtype: str) -> Any:
+    """The checkpoint as transformers loads it, on CUDA if there is one."""
+    auto: Any = AutoModelForCausalLM
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    model = auto.from_pretrained(checkpoint, dtype=dtype).eval()
+    if shown:
+        transformers_logging.enable_progress_bar()
+    return model.to("cuda") if torch.cuda.is_available() else model
+
+
+def engine_environment(engine: Engine, packages: Sequence[str] = ()) -> Environment:
+    """The machine as the engine uses it; `packages` are those whose versions matter beside the usual ones."""
+    facts = engine.describe()
+    device = str(facts["device_name"])
+    return environment(threads=facts["threads"], device=device, dtype=facts["dtype"], packages=packages)

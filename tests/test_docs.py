@@ -21,9 +21,10 @@ import typer
 from evalharness.cli import app
 
 ROOT = Path(__file__).resolve().parent.parent
+ROOMS = ("docs", "evalharness", "benchmarks")
 DOCUMENTS = sorted(
     path
-    for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "evalharness").rglob("*.md"))
+    for path in (*ROOT.glob("*.md"), *(path for room in ROOMS for path in (ROOT / room).rglob("*.md")))
     if "_content" not in path.parts
 )
 SHELLS = {"bash", "sh", "shell", "zsh"}
@@ -116,8 +117,20 @@ def check_command(command: str) -> None:
     elif program in {"pip", "python", "python3.11", "pytest", "uv"}:
         named = [word for word in arguments if word.endswith((".py", ".txt", ".toml")) and not word.startswith("-")]
         assert all((ROOT / name).exists() for name in named)
+        if "-m" in arguments:
+            check_module(arguments[arguments.index("-m") + 1 :])
     else:
         assert program in PLAIN or command == ".ci/run", f"cannot tell whether this works: {command}"
+
+
+def check_module(arguments: list[str]) -> None:
+    """A script of benchmarks/ exists and knows the options; modules of Python itself are taken as they are."""
+    module, *options = arguments
+    if module.startswith("benchmarks."):
+        script = (ROOT / module.replace(".", "/")).with_suffix(".py").read_text(encoding="utf-8")
+        assert all(f'"{option}"' in script for option in options if option.startswith("--"))
+    else:
+        assert module in {"venv", "pip", "pytest"}
 
 
 def check_inspect(arguments: list[str]) -> None:
@@ -152,6 +165,8 @@ def test_a_command_that_could_not_work_is_refused():
         "evalharness gate DIR --polcy release",
         "make coffee",
         "curl http://e.org",
+        "python -m benchmarks.engine_cpu --ruonds 3",
+        "python -m benchmark.engine_cpu",
     ):
         with pytest.raises((PARSE_ERROR, AssertionError)):
             check_command(command)

@@ -128,11 +128,16 @@ def bench(
     model: Annotated[str, typer.Option("--model", help="organism:NAME or a local folder.")] = "organism:safe",
     samples: Annotated[int, typer.Option("--samples", min=1, help="Rows per condition.")] = 8,
     new_tokens: Annotated[int, typer.Option("--new-tokens", min=1, help="Tokens per row, fixed.")] = 48,
-    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Alternating rounds that are counted.")] = 5,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Runs of each other way, ours before and after.")] = 5,
+    out: Annotated[Path | None, typer.Option("--out", help="Write the timing to this JSON file as well.")] = None,
 ) -> None:
     """Time the engine against `generate` with a hook, per condition and with mixed rows, in one run."""
-    from evalharness.bench import print_timing, run_bench
+    from evalharness.bench import run_bench, write_timing
     from evalharness.checkpoint import resolve_checkpoint
+    from evalharness.timing import print_timing
 
     timing = run_bench(resolve_checkpoint(model), samples=samples, new_tokens=new_tokens, rounds=rounds)
     print_timing(timing, console)
+    if out is not None:
+        write_timing(timing, out)
+        console.print(f"written: {out}")

@@ -4,9 +4,10 @@ Knows tensors, not files or callers. Shapes: A rows of the tensors, S own cache 
 width of what `Head.logits` needs. One device-to-host copy per step.
 
 Near ties. A row's logits change in the last bits with its neighbours and its padding, because the kernels add in
-another order. Where the drawn token won by less than `TIE_MARGIN`, the row's logits are computed once more from its
-tokens alone, without cache or padding, and the token is drawn from those. So a row's tokens depend on the row only, as
-long as rounding stays below half the margin; `DecodeStats.largest_drift` records what was seen.
+another order. Where the drawn token won by less than a margin, the row's logits are computed once more from its tokens
+alone, without cache or padding, and the token is drawn from those. So a row's tokens depend on the row only, as long as
+rounding stays below half the margin; `DecodeStats.largest_drift` records what was seen. The margin is measured once per
+model: `TIE_FACTOR` times the drift of a few short rows. Over 1,000 tokens it was twice that of the short rows.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from evalharness.engine.drift import measure_drift
 from evalharness.engine.model import LoadedModel
-from evalharness.engine.prefill import Tokens, own_mask
+from evalharness.engine.prefill import Reader, Tokens, own_mask
 from evalharness.engine.roster import Roster
 from evalharness.engine.row import Row, RowResult
 from evalharness.engine.running import Entry, Running
@@ -28,8 +30,10 @@ from evalharness.engine.stages import GENERATION, PADDING, PROMPT
 from evalharness.engine.steering import BOTH_ROLES
 from evalharness.engine.text import Detokenizer
 
-TIE_MARGIN = 1e-4
-"""In logits over temperature; float32 only. The largest drift seen on models of up to 40 million parameters is 1e-5."""
+TIE_FACTOR = 32
+"""Float32 only; elsewhere nothing is settled."""
+LEAST_MARGIN = 1e-5
+"""In logits over temperature, where the short rows happen to show no drift at all."""
 
 
 @dataclass
@@ -42,6 +46,8 @@ class DecodeStats:
     """Prompt tokens that were not computed, because a neighbour's keys and values serve."""
     output_tokens: int = 0
     near_ties: int = 0
+    tie_margin: float = 0.0
+    """By how much a token has to win; 0 before it was first needed, and in half precision."""
     largest_drift: float = 0.0
     """Largest difference of logits between batched and lone computation, over the near ties."""
     most_rows: int = 0
@@ -60,13 +66,21 @@ class Ended(NamedTuple):
 class Decoder:
     """Runs rows through one model. `steering` is attached while anything is called."""
 
-    def __init__(self, loaded: LoadedModel, detokenizer: Detokenizer, tie_margin: float = TIE_MARGIN) -> None:
+    def __init__(self, loaded: LoadedModel, detokenizer: Detokenizer, tie_margin: float | None = None) -> None:
+        """Without a `tie_margin`, it is measured when first needed."""
         self._loaded = loaded
         self._detokenizer = detokenizer
         self._eos_E = torch.tensor(sorted(loaded.eos_ids), dtype=torch.long, device=loaded.device)
         self._tie_margin = tie_margin if loaded.dtype == torch.float32 else 0.0
         self._sampler = Sampler(loaded.head, loaded.vocab_size, loaded.device)
         self.stats = DecodeStats()
+
+    def tie_margin(self, reader: Reader) -> float:
+        """By how much a token has to win so that rounding cannot decide."""
+        if self._tie_margin is None:
+            self._tie_margin = max(LEAST_MARGIN, TIE_FACTOR * measure_drift(self._loaded, reader))
+            self.stats.tie_margin = self._tie_margin
+        return self._tie_margin
 
     @torch.inference_mode()
     def admit(self, running: Running, entries: Sequence[Entry]) -> None:
@@ -86,7 +100,7 @@ class Decoder:
 
     def _draw(self, running: Running) -> _Drawn:
         roster, step_A = running.roster, running.count_A
-        turn = Turn(running.places_A, step_A, self._tie_margin, roster.any_logprobs)
+        turn = Turn(running.places_A, step_A, self.tie_margin(running.reader), roster.any_logprobs)
         return self._events(running, self._sampler.draw(running.states_AX, roster.settings, roster.noise, turn))
 
     def _events(self, running: Running, drawn: Draw) -> _Drawn:
@@ -95,7 +109,7 @@ class Decoder:
         eos_A = torch.isin(tokens_A, self._eos_E) & ~roster.ignore_eos_A
         full_A = running.count_A + 1 >= roster.limit_A
         could_A = roster.enders_UV[roster.stop_set_A, tokens_A] if roster.any_stop else torch.zeros_like(eos_A)
-        near_A = drawn.margin_A < self._tie_margin
+        near_A = drawn.margin_A < self.tie_margin(running.reader)
         event_A = (eos_A.int() + 2 * full_A.int() + 4 * could_A.int() + 8 * near_A.int()) * running.alive_A
         events = event_A.cpu().numpy()
         near = (events >= 8).nonzero()[0].tolist()

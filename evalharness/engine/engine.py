@@ -32,7 +32,8 @@ from evalharness.errors import EngineError, UsageError
 from evalharness.ids import sha256_file, sha256_text
 from evalharness.request import Completion, ConceptTrace, Prompt, Receipt, Request, Steering
 
-MAX_ROWS = 256
+MAX_ROWS, MAX_ROWS_CUDA = 256, 1024
+"""Rows that run together where the caller does not say."""
 CUDA_SHARE, CPU_SHARE = 0.6, 0.33
 """Of the memory that is free when a session begins, what keys and values may take."""
 CPU_CACHE_BYTES = 8 << 30
@@ -141,7 +142,7 @@ class Engine:
         requests: Sequence[Request],
         bank: VectorBank | None = None,
         *,
-        max_rows: int = MAX_ROWS,
+        max_rows: int | None = None,
         on_batch: OnBatch | None = None,
     ) -> list[Completion]:
         """Complete every request; the answers are in the order of the requests.
@@ -171,7 +172,7 @@ class Engine:
                     on_batch(finished)
         return [completions[index] for index in range(len(requests))]
 
-    def session(self, bank: VectorBank | None = None, *, max_rows: int = MAX_ROWS) -> Session:
+    def session(self, bank: VectorBank | None = None, *, max_rows: int | None = None) -> Session:
         """Rows that may come at any time, under one bank; a context manager. One at a time per engine."""
         share = self._share and self._why_not_share is None
         parts = Parts(
@@ -181,7 +182,8 @@ class Engine:
             complete=self._completion,
             share=share,
         )
-        return Session(parts, bank, max_rows=max_rows, slot_budget=self._token_budget())
+        usual = MAX_ROWS_CUDA if self._loaded.device.type == "cuda" else MAX_ROWS
+        return Session(parts, bank, max_rows=max_rows or usual, slot_budget=self._token_budget())
 
     def row(self, index: int, request: Request, bank: VectorBank | None = None) -> Row:
         """A request checked and rendered, as `Session.add` takes it.

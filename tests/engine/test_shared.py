@@ -9,7 +9,7 @@ import torch
 
 from evalharness.concepts import ConceptBank
 from evalharness.engine import Engine
-from evalharness.engine.decode import TIE_MARGIN, Decoder
+from evalharness.engine.decode import Decoder
 from evalharness.engine.prefill import Reader
 from evalharness.engine.row import Row
 from evalharness.request import Request, Sampling, Steering
@@ -53,7 +53,7 @@ def test_shared_logits_and_tokens_are_those_of_plain_forward_passes(
         doubting._decoder = Decoder(engine._loaded, engine._detokenizer, tie_margin=1e9)
         doubting.generate(requests, bank)
         assert doubting._decoder.stats.near_ties == sum(len(tokens) for tokens in drawn)
-        assert 0 < doubting._decoder.stats.largest_drift < TIE_MARGIN / 2
+        assert 0 < doubting._decoder.stats.largest_drift < engine._decoder.stats.tie_margin / 2
 
 
 def test_sharing_changes_no_completion(engine: Engine, bank: ConceptBank) -> None:
