@@ -154,11 +154,11 @@ class Held:
     def _read_leaves(self, reader: Reader, steering: RowSteering, chosen: Sequence[Row]) -> None:
         heads = {row.leaf: row for row in chosen if row.leaf not in self._leaves}
         seats = {leaf: self._seat(row) for leaf, row in heads.items()}
-        order = sorted(heads, key=lambda leaf: (*_side_by_side(seats[leaf]), len(heads[leaf].tail), leaf))
-        for part in _cut([len(heads[leaf].tail) for leaf in order], reader.tokens_per_pass):
+        order = sorted(heads, key=lambda leaf: (*_side_by_side(seats[leaf]), heads[leaf].tail_tokens, leaf))
+        for part in _cut([heads[leaf].tail_tokens for leaf in order], reader.tokens_per_pass):
             some = order[part]
             leaves = reader.leaves(steering, [heads[leaf] for leaf in some], [seats[leaf] for leaf in some])
-            self.computed_tokens += sum(len(heads[leaf].tail) for leaf in some)
+            self.computed_tokens += sum(heads[leaf].tail_tokens for leaf in some)
             self._leaves |= {leaf: _Leaf(leaves, place) for place, leaf in enumerate(some)}
 
     def _seat(self, row: Row) -> Seat:
@@ -171,7 +171,7 @@ class Held:
         """The row counts what was done to the rows that it was read with, as far as their claims are the same."""
         leaf = self._leaves[row.leaf]
         heads, counts_4 = [leaf.leaves.heads[leaf.place]], leaf.leaves.counts_L4[leaf.place].clone()
-        traces = [] if leaf.leaves.trace_LTK is None else [leaf.leaves.trace_LTK[leaf.place, -len(row.tail) :]]
+        traces = [] if leaf.leaves.trace_LTK is None else [leaf.leaves.trace_LTK[leaf.place, -row.tail_tokens :]]
         if row.beginning >= 0:
             branch = self._branches[row.beginning][row.prompt_steering]
             heads.append(branch.beginning.heads[branch.number])
@@ -189,11 +189,6 @@ class Held:
     def _leave_leaf(self, row: Row) -> None:
         if self._leaf_numbers.leave(row.leaf):
             self._leaves.pop(row.leaf, None)
-
-
-def slots_of(rows: Sequence[Row]) -> int:
-    """Own cache slots of rows that run together: all are as wide as the widest."""
-    return len(rows) * max(len(row.tail) + row.limit for row in rows)
 
 
 def _side_by_side(seat: Seat) -> tuple[int, int]:

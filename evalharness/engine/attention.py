@@ -22,6 +22,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from evalharness.engine.shared_cache import Fold, SharedCache
 
 SHARED, SHARED_TRIAL = "evalharness_shared", "evalharness_shared_trial"
+HALVES = (torch.bfloat16, torch.float16)
 SCORES = 1 << 26
 """Most attention scores held at a time."""
 TRIED_WIDTH = 96
@@ -151,13 +152,18 @@ def _read(query_AHTE: Tensor, cache: SharedCache, layer: int, fold: Fold, rules:
 
 def attend(query_NGME: Tensor, keys: Tensor, values: Tensor, rules: Rules, hidden: Tensor | None) -> Partial:
     """Queries `[N, G, M, E]` against keys `[N, G, S, E]` without the `hidden` ones, bool `[N, 1, M, S]`."""
-    plain = rules.softcap is None and keys.shape[-1] == values.shape[-1]
+    plain = rules.softcap is None and keys.shape[-1] == values.shape[-1] <= 256
     if plain and query_NGME.device.type == "cpu":
         # The kernel behind scaled_dot_product_attention; called by name because only so it returns its log-sum-exp.
         kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
         mask = None if hidden is None else query_NGME.new_zeros(hidden.shape).masked_fill_(hidden, -torch.inf)
         out, lse_NGM = kernel(query_NGME, keys, values, 0.0, False, attn_mask=mask, scale=rules.scaling)
         return Partial(out, lse_NGM)
+    if plain and hidden is None and query_NGME.device.type == "cuda" and query_NGME.dtype in HALVES:
+        # The same on CUDA, in half precision; heads of up to 256.
+        kernel = torch.ops.aten._scaled_dot_product_flash_attention
+        out, lse_NGM, *_ = kernel(query_NGME, keys, values, 0.0, False, False, scale=rules.scaling)
+        return Partial(out, lse_NGM[..., : query_NGME.shape[2]])
     M, per_query = query_NGME.shape[2], keys.shape[:3].numel()
     size = max(1, SCORES // max(1, per_query))
     parts = [

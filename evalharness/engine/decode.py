@@ -30,7 +30,7 @@ from evalharness.engine.stages import GENERATION, PADDING, PROMPT
 from evalharness.engine.steering import BOTH_ROLES
 from evalharness.engine.text import Detokenizer
 
-TIE_FACTOR = 32
+TIE_FACTOR = 16
 """Float32 only; elsewhere nothing is settled."""
 LEAST_MARGIN = 1e-5
 """In logits over temperature, where the short rows happen to show no drift at all."""

@@ -38,6 +38,11 @@ class Row:
         """The prompt after what is shared."""
         return self.prompt_ids[self.shared :]
 
+    @property
+    def tail_tokens(self) -> int:
+        """Length of the tail."""
+        return len(self.prompt_ids) - self.shared
+
     def placed(self, shared: int, beginning: int, leaf: int) -> Row:
         """The same row, which knows what it shares."""
         return replace(self, shared=shared, beginning=beginning, leaf=leaf)

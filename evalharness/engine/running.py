@@ -127,7 +127,7 @@ class Running:
             leaves = entries[group[0]].leaves
             rows_R = torch.tensor([entries[number].place for number in group], device=keep_A.device)
             sources.append(Source(leaves.cache, rows_R, place_S[[kept + number for number in group]]))
-        widths = {len(some.row.tail) + self._steps - some.since for some in sitting}
+        widths = {some.row.tail_tokens + self._steps - some.since for some in sitting}
         self.padded = len(widths) > 1
         shared = any(isinstance(source.cache, SharedCache) for source in sources)
         self.cache = SharedCache([some.seat for some in sitting]) if shared else GrowingCache()
@@ -151,7 +151,7 @@ class Running:
         self.states_AX = joined(self.states_AX, torch.stack(states) if states else self.states_AX[:0])
         self.condition_A = joined(self.condition_A, numbers([row.condition for row in rows]))
         self.shared_A = joined(self.shared_A, numbers([row.shared for row in rows]))
-        self.own_A = joined(self.own_A, numbers([len(row.tail) for row in rows]))
+        self.own_A = joined(self.own_A, numbers([row.tail_tokens for row in rows]))
         self.count_A = joined(self.count_A, numbers([0] * len(rows), torch.int32))
         counts = [entry.counts_4 for entry in entries]
         self.counts_A4 = joined(self.counts_A4, torch.stack(counts) if counts else self.counts_A4[:0])

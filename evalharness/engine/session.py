@@ -7,7 +7,6 @@ happens when memory runs out.
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from types import TracebackType
@@ -15,7 +14,7 @@ from typing import NamedTuple
 
 import torch
 
-from evalharness.engine.admission import Held, slots_of
+from evalharness.engine.admission import Held
 from evalharness.engine.beginnings import shared_lengths
 from evalharness.engine.claims import expected_applications, make_receipt
 from evalharness.engine.decode import Decoder, Ended
@@ -256,16 +255,20 @@ class Session:
     def _choose(self) -> list[Row]:
         """The next rows for which there is room; at least one if nothing runs. They no longer wait."""
         alive = list(self._in_flight.values())
-        room, chosen, planned = self._max_rows - len(alive), list[Row](), Counter[tuple[int, PromptSteering]]()
-        held = self._held.slots
-        for row in self._waiting[:room]:
+        widest = max((row.tail_tokens + row.limit for row in alive), default=0)
+        held, planned, count = self._held.slots, set[tuple[int, PromptSteering]](), 0
+        for row in self._waiting[: self._max_rows - len(alive)]:
             key = (row.beginning, row.prompt_steering)
-            held += row.shared if not self._held.has(row) and not planned[key] else 0
-            planned[key] += 1
-            if (chosen or alive) and held + slots_of([*alive, *chosen, row]) > self._budget:
+            if key not in planned and not self._held.has(row):
+                held += row.shared
+                planned.add(key)
+            # All own slots are as wide as the widest row's.
+            widest = max(widest, row.tail_tokens + row.limit)
+            if (count or alive) and held + (len(alive) + count + 1) * widest > self._budget:
                 break
-            chosen.append(row)
-        del self._waiting[: len(chosen)]
+            count += 1
+        chosen = self._waiting[:count]
+        del self._waiting[:count]
         return chosen
 
     def _complete(self, ended: Sequence[Ended]) -> None:
