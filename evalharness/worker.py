@@ -25,7 +25,8 @@ from evalharness.request import Completion, Request
 if TYPE_CHECKING:
     from evalharness.concepts import ConceptBank
     from evalharness.engine import Engine
-    from evalharness.engine.session import Outcome, Progress, Session
+    from evalharness.engine.progress import Progress
+    from evalharness.engine.session import Outcome, Session
 
 Result = TypeVar("Result")
 JOIN_S = 30.0

@@ -21,7 +21,7 @@ from evalharness.engine.model import LoadedModel, load_model, random_twin
 from evalharness.engine.prefill import Reader
 from evalharness.engine.row import Row, RowResult
 from evalharness.engine.scheduler import RowLength, schedule
-from evalharness.engine.session import Parts, Session
+from evalharness.engine.session import Outcome, Parts, Session
 from evalharness.engine.stages import build_stages
 from evalharness.engine.steering import RowSteering, reading
 from evalharness.engine.text import Detokenizer, render
@@ -155,7 +155,7 @@ class Engine:
             UsageError: an empty prompt, or one longer than the model's context; raised before the first token, as is
             BankError: a steering or trace that the bank or the model cannot serve.
             ReceiptError: the hooks did not apply exactly what was requested.
-            EngineError: a single row does not fit into memory.
+            EngineError: a single row does not fit into memory, or the device failed.
         """
         rows = [self.row(index, request, bank) for index, request in enumerate(requests)]
         completions: dict[int, Completion] = {}
@@ -163,7 +163,7 @@ class Engine:
             session.add(rows)
             while session.pending:
                 finished: list[tuple[int, Completion]] = []
-                for index, outcome in session.step():
+                for index, outcome in _step(session):
                     if isinstance(outcome, EngineError):
                         raise outcome
                     finished.append((index, outcome))
@@ -302,3 +302,10 @@ class Engine:
             return max(1, int(CUDA_SHARE * free) // slot_bytes)
         free = int(CPU_SHARE * psutil.virtual_memory().available)
         return max(1, min(CPU_CACHE_BYTES, free) // slot_bytes)
+
+
+def _step(session: Session) -> list[tuple[int, Outcome]]:
+    try:
+        return session.step()
+    except RuntimeError as error:
+        raise EngineError(f"The device failed with {len(session.in_flight)} rows in flight: {error}") from error

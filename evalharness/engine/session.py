@@ -15,47 +15,26 @@ from typing import NamedTuple
 import torch
 
 from evalharness.engine.admission import Held
+from evalharness.engine.attached import Attached, MakeSteering
 from evalharness.engine.beginnings import shared_lengths
 from evalharness.engine.claims import expected_applications, make_receipt
 from evalharness.engine.decode import Decoder, Ended
 from evalharness.engine.prefill import Reader
+from evalharness.engine.progress import Progress
 from evalharness.engine.row import PromptSteering, Row, RowResult, prompt_steering
 from evalharness.engine.running import Running
-from evalharness.engine.steering import RowSteering
-from evalharness.engine.tracing import Probe, collect_probes, summarize
+from evalharness.engine.tracing import summarize
 from evalharness.engine.vectors import VectorBank
 from evalharness.engine.witness import tallies
 from evalharness.errors import EngineError, EvalHarnessError
-from evalharness.request import Completion, ConceptTrace, Receipt, Request, Sampling, Steering
+from evalharness.request import Completion, ConceptTrace, Receipt
 
 COMPACT_SHARE = 0.125
 """Rows come and go once so many places are free or held by rows that have ended, as a share of the running rows."""
 PATIENCE = 32
 """Steps that rows wait at most for others with which they might share a prompt, while the model has work."""
 
-MakeSteering = Callable[[Sequence[Request], VectorBank | None, Sequence[Probe]], RowSteering]
 Outcome = Completion | EngineError
-
-
-class Progress(NamedTuple):
-    """How far a session is."""
-
-    done: int
-    running: int
-    waiting: int
-    output_tokens: int
-    seconds: float
-    """Spent in steps."""
-
-    @property
-    def tokens_per_s(self) -> float:
-        """Drawn tokens of rows that are done, per second."""
-        return self.output_tokens / self.seconds if self.seconds > 0 else 0.0
-
-    @property
-    def eta_s(self) -> float | None:
-        """Seconds to go if the rows to come take as long as those that are done; None before the first is done."""
-        return self.seconds / self.done * (self.running + self.waiting) if self.done else None
 
 
 class Parts(NamedTuple):
@@ -77,11 +56,7 @@ class Session:
         self._bank = bank
         self._max_rows = max_rows
         self._budget = slot_budget
-        self._conditions: dict[tuple[Steering, ...], int] = {(): 0}
-        self._attached = 1
-        """How many of them the hooks know."""
-        self._probes: list[Probe] = []
-        self._probes_wanted: list[Probe] = []
+        self._attached = Attached(parts.make_steering, bank)
         self._branch_rank: dict[PromptSteering, int] = {}
         self._incoming: list[Row] = []
         self._waiting: list[Row] = []
@@ -89,25 +64,24 @@ class Session:
         self._finished: list[tuple[int, Outcome]] = []
         """Done, and not yet handed out."""
         self._held = Held()
-        self._steering: RowSteering = parts.make_steering([], bank, [])
-        self._running: Running = Running(parts.reader, self._steering)
+        self._running = Running(parts.reader, self._attached.steering)
         self._done = self._tokens = self._computed = 0
         self._patience = PATIENCE
         self._busy_s = 0.0
 
     def __enter__(self) -> Session:
-        self._steering.__enter__()
+        self._attached.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._steering.__exit__(kind, error, trace)
+        self._attached.__exit__(kind, error, trace)
 
     def add(self, rows: Iterable[Row]) -> None:
         """Rows with distinct numbers, checked and rendered."""
         for row in rows:
-            number = self._conditions.setdefault(row.request.steerings, len(self._conditions))
+            number = self._attached.condition(row.request.steerings)
             steering = prompt_steering(row.request, self._bank)
             self._incoming.append(replace(row, condition=number, prompt_steering=steering))
 
@@ -152,6 +126,7 @@ class Session:
         finally:
             self._busy_s += time.monotonic() - began
 
+    @torch.inference_mode()
     def _step(self) -> list[tuple[int, Outcome]]:
         if self._worth_planning():
             self._plan()
@@ -188,7 +163,7 @@ class Session:
     def _plan(self) -> None:
         """Find out what the rows that have come in share with one another, and put them in their places."""
         self._patience = PATIENCE
-        self._extend_tables()
+        self._attached.want([row.request for row in self._incoming])
         full = [row for row in self._incoming if row.limit <= 0]
         rows = [row for row in self._incoming if row.limit > 0]
         self._incoming = []
@@ -206,39 +181,26 @@ class Session:
         lone = 0 if row.shared else -len(row.prompt_ids)
         return (-row.shared, row.beginning, self._branch_rank[row.prompt_steering], lone, row.leaf)
 
-    def _extend_tables(self) -> None:
-        """Enter new conditions and traced concepts into the hooks. New traces wait until nothing runs."""
-        self._probes_wanted = collect_probes(self._probes_wanted, [row.request for row in self._incoming], self._bank)
-        if len(self._conditions) > self._attached or (self._probes != self._probes_wanted and not self._running.alive):
-            self._attach(self._probes if self._running.alive else self._probes_wanted)
-
-    def _attach(self, probes: list[Probe]) -> None:
-        """Exchange the hooks for ones that know everything so far."""
-        one = Sampling(max_new_tokens=1)
-        examples = [Request(prompt="", steering=steerings, sampling=one) for steerings in self._conditions]
-        self._steering.__exit__(None, None, None)
-        self._steering = self._parts.make_steering(examples, self._bank, probes)
-        self._steering.__enter__()
-        self._attached = len(examples)
-        if probes == self._probes:
-            self._running.seat_again(self._steering)
-        else:
-            self._probes = probes
+    def _renew_hooks(self) -> None:
+        """Let the hooks know new conditions. What is traced changes only when nothing runs."""
+        idle = not self._running.alive
+        changed = self._attached.traces_wait and idle
+        if self._attached.renew(traces=idle):
+            self._running.seat_again(self._attached.steering)
+        if changed:
             self._reset()
 
     def _admit(self) -> None:
         """Let waiting rows in where there is room, and let go of those that have ended."""
+        self._renew_hooks()
         running = self._running
-        if self._probes != self._probes_wanted and not running.alive:
-            self._attach(self._probes_wanted)
-            running = self._running
         chosen = self._choose() if self._due() else []
         for row in chosen:
             self._in_flight[row.index] = row
         gone = len(running.sitting) - running.alive
         if not chosen and gone <= COMPACT_SHARE * len(running.sitting):
             return
-        entries = self._held.read(self._parts.reader, self._steering, chosen, self._waiting, self._budget)
+        entries = self._held.read(self._parts.reader, running.steering, chosen, self._waiting, self._budget)
         self._parts.decoder.stats.shared_tokens += sum(len(row.prompt_ids) for row in chosen)
         self._parts.decoder.stats.shared_tokens -= self._held.computed_tokens - self._computed
         self._computed = self._held.computed_tokens
@@ -246,7 +208,7 @@ class Session:
 
     def _due(self) -> bool:
         """Whether rows should come in now: all that wait, or as many as are worth a pass of their own."""
-        if not self._waiting or self._probes != self._probes_wanted:
+        if not self._waiting or self._attached.traces_wait:
             return False
         alive = self._running.alive
         room = self._max_rows - alive
@@ -279,7 +241,7 @@ class Session:
             row, drawn = one.row, len(one.result.token_ids)
             expected = expected_applications(row.request, self._bank, len(row.prompt_ids), drawn)
             receipt = make_receipt(row.request, self._bank, expected, tally)
-            trace = summarize(row.request, self._bank, self._probes, one.trace_TK, len(row.prompt_ids))
+            trace = summarize(row.request, self._bank, self._attached.probes, one.trace_TK, len(row.prompt_ids))
             self._finished.append((row.index, self._parts.complete(row, one.result, receipt, trace)))
             self._held.release(self._in_flight.pop(row.index))
             self._tokens += drawn
@@ -308,8 +270,8 @@ class Session:
     def _reset(self) -> None:
         """Let go of every tensor."""
         self._held.clear()
-        self._running = Running(self._parts.reader, self._steering)
-        if self._steering.device.type == "cuda":
+        self._running = Running(self._parts.reader, self._attached.steering)
+        if self._attached.steering.device.type == "cuda":
             torch.cuda.empty_cache()
 
 
