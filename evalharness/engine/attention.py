@@ -121,13 +121,17 @@ def merge(one: Partial, other: Partial, sink_H: Tensor | None) -> Tensor:
 
 
 def _own(query_AHTE: Tensor, key_AGSE: Tensor, value_AGSE: Tensor, cache: SharedCache, rules: Rules) -> Partial:
-    """Each row against its own keys."""
-    A, H, T, E = query_AHTE.shape
+    """Each row against its own keys; rows that have few of them are not read with those that have many."""
     G, S = key_AGSE.shape[1:3]
-    part = attend(
-        query_AHTE.reshape(A, G, -1, E), key_AGSE, value_AGSE, rules, cache.own_hidden(rules.window, S, H // G)
-    )
-    return Partial(part.out.reshape(A, H, T, -1), part.lse.reshape(A, H, T))
+    parts = []
+    for band in cache.bands:
+        some_AHTE = query_AHTE[band.rows]
+        A, H, T, E = some_AHTE.shape
+        keys, values = (tensor[band.rows, :, band.start :] for tensor in (key_AGSE, value_AGSE))
+        hidden = cache.own_hidden(band, rules.window, S, H // G)
+        part = attend(some_AHTE.reshape(A, G, -1, E), keys, values, rules, hidden)
+        parts.append(Partial(part.out.reshape(A, H, T, -1), part.lse.reshape(A, H, T)))
+    return parts[0] if len(parts) == 1 else Partial(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
 
 
 def _read(query_AHTE: Tensor, cache: SharedCache, layer: int, fold: Fold, rules: Rules) -> Partial:

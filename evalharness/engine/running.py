@@ -16,7 +16,7 @@ from evalharness.engine.cache import GrowingCache, Source
 from evalharness.engine.prefill import Leaves, Reader
 from evalharness.engine.roster import Roster
 from evalharness.engine.row import Row
-from evalharness.engine.shared_cache import Seat, SharedCache
+from evalharness.engine.shared_cache import Seat, SharedCache, make_bands
 from evalharness.engine.steering import RowSteering, Seated
 
 ROOM = 64
@@ -127,10 +127,12 @@ class Running:
             leaves = entries[group[0]].leaves
             rows_R = torch.tensor([entries[number].place for number in group], device=keep_A.device)
             sources.append(Source(leaves.cache, rows_R, place_S[[kept + number for number in group]]))
-        widths = {some.row.tail_tokens + self._steps - some.since for some in sitting}
-        self.padded = len(widths) > 1
+        widths = [some.row.tail_tokens + self._steps - some.since for some in sitting]
+        self.padded = len(set(widths)) > 1
         shared = any(isinstance(source.cache, SharedCache) for source in sources)
         self.cache = SharedCache([some.seat for some in sitting]) if shared else GrowingCache()
+        if isinstance(self.cache, SharedCache):
+            self.cache.bands = make_bands(widths)
         if sources:
             self.cache.take(sources, len(sitting), max(widths))
 

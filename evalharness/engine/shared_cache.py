@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import NamedTuple
 
 import torch
@@ -49,6 +49,36 @@ class Fold(NamedTuple):
     branches: int
 
 
+class Band(NamedTuple):
+    """Rows side by side that have about as many own slots: what is before `start` is padding for all of them."""
+
+    rows: slice
+    start: int
+    ragged: bool
+    """Whether any of them has padding behind it as well."""
+
+
+MOST_BANDS, NARROW = 8, 16
+
+
+def make_bands(widths: Sequence[int]) -> list[Band]:
+    """At most `MOST_BANDS` runs of rows, as alike in width as that allows; `NARROW` slots apart are alike enough."""
+    starts = [max(widths) - width for width in widths]
+    slack = NARROW
+    while True:
+        cuts, low, high = [0], starts[0], starts[0]
+        for row, start in enumerate(starts):
+            low, high = min(low, start), max(high, start)
+            if high - low > slack:
+                cuts.append(row)
+                low = high = start
+        if len(cuts) <= MOST_BANDS:
+            break
+        slack *= 2
+    runs = [slice(first, last) for first, last in pairwise([*cuts, len(starts)])]
+    return [Band(run, min(starts[run]), len(set(starts[run])) > 1) for run in runs]
+
+
 class SharedCache(GrowingCache):
     """A `GrowingCache` of what is the rows' own, the beginnings that they share, and who reads which.
 
@@ -62,6 +92,7 @@ class SharedCache(GrowingCache):
         self._position_AT = torch.empty(0)
         self._own_mask_AS: Tensor | None = None
         self._hidden: dict[tuple[object, ...], Tensor] = {}
+        self.bands = [Band(slice(0, len(self._seats)), 0, ragged=True)]
         self._whole: list[Fold] = []
         """Runs of rows of a beginning."""
         self._branched: dict[int, list[Fold]] = {}
@@ -84,26 +115,28 @@ class SharedCache(GrowingCache):
             folds += [run] if alike else self._branched[number]
         return folds
 
-    def own_hidden(self, window: int | None, slots: int, repeats: int) -> Tensor | None:
-        """Which own slots a token must not see, bool `[A, 1, repeats x T, S]`; None if it sees all.
+    def own_hidden(self, band: Band, window: int | None, slots: int, repeats: int) -> Tensor | None:
+        """Which own slots from `band.start` on a token must not see, bool `[rows, 1, repeats x T, S]`; None: none.
 
         `window` is that of `attention.Reach`. A padding token sees itself, so that no row of scores is empty.
         """
         tokens = self._position_AT.shape[1]
         limit = window if window is not None and slots > window else None
-        if tokens == 1 and limit is None and self._own_mask_AS is None:
+        mask_AS = self._own_mask_AS if band.ragged else None
+        if tokens == 1 and limit is None and mask_AS is None:
             return None
-        key = ("own", limit, slots, repeats)
+        key = ("own", band.rows.start, limit, slots, repeats)
         if key not in self._hidden:
-            device = self._position_AT.device
-            back_TS = torch.arange(slots - tokens, slots, device=device)[:, None] - torch.arange(slots, device=device)
+            device, rows = self._position_AT.device, band.rows.stop - band.rows.start
+            slot_S = torch.arange(band.start, slots, device=device)
+            back_TS = torch.arange(slots - tokens, slots, device=device)[:, None] - slot_S
             hidden_ATS = (back_TS < 0)[None]
             if limit is not None:
                 hidden_ATS = hidden_ATS | (back_TS >= limit)
-            if self._own_mask_AS is not None:
-                hidden_ATS = hidden_ATS | ((self._own_mask_AS == 0)[:, None] & (back_TS != 0))
-            shape = (len(self._seats), repeats, tokens, slots)
-            self._hidden[key] = hidden_ATS[:, None].expand(shape).reshape(len(self._seats), 1, -1, slots)
+            if mask_AS is not None:
+                hidden_ATS = hidden_ATS | ((mask_AS[band.rows, band.start :] == 0)[:, None] & (back_TS != 0))
+            shape = (rows, repeats, tokens, len(slot_S))
+            self._hidden[key] = hidden_ATS[:, None].expand(shape).reshape(rows, 1, -1, len(slot_S))
         return self._hidden[key]
 
     def prefix_start(self, fold: Fold, window: int | None) -> int:

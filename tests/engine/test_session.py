@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 import torch
 
 from evalharness.concepts import ConceptBank
 from evalharness.engine import Engine
 from evalharness.engine.session import Session
+from evalharness.engine.shared_cache import MOST_BANDS, make_bands
 from evalharness.request import Completion, Request, Sampling, Steering
 
 PROMPTS = ("The clerk counted the files twice", "Maria could not sleep", "At five the server went down again and again")
@@ -149,3 +152,17 @@ def test_memory_of_what_was_read_is_let_go(engine: Engine, bank: ConceptBank) ->
         assert not held._leaf_numbers._number_of
         assert not held._beginnings._number_of
     assert torch.is_inference_mode_enabled() is False
+
+
+def test_bands_hold_every_row_once_and_are_few() -> None:
+    """Over random widths: contiguous, at most eight, and none starts behind a row's own first slot."""
+    rng = random.Random(0)
+    for _ in range(200):
+        widths = [rng.choice((3, 5, 40, 41, 160)) for _ in range(rng.randint(1, 60))]
+        bands = make_bands(widths)
+        assert [row for band in bands for row in range(band.rows.start, band.rows.stop)] == list(range(len(widths)))
+        assert len(bands) <= MOST_BANDS
+        for band in bands:
+            own = [max(widths) - width for width in widths[band.rows]]
+            assert band.start == min(own)
+            assert band.ragged == (len(set(own)) > 1)
