@@ -64,6 +64,7 @@ class Grid:
         )
 
 
+LEFT_OUT = "left out: run with --other-rounds 1 or more"
 CASES = {
     "5x8": Grid(conditions=5, samples=8),
     "16x16": Grid(conditions=16, samples=16),
@@ -76,7 +77,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--case", action="append", choices=list(CASES))
     parser.add_argument("--rounds", type=int, default=3, help="runs of `generate` per condition")
-    parser.add_argument("--other-rounds", type=int, default=2, help="runs of each further way")
+    parser.add_argument("--other-rounds", type=int, default=2, help="runs of each further way; 0: none")
     parser.add_argument("--out", type=Path, default=FOLDER / "engine_cpu.json")
     options = parser.parse_args()
     disable_progress_bar()
@@ -103,6 +104,8 @@ def run_grid(folder: str, config: PretrainedConfig, grid: Grid, rounds: tuple[in
             **peers(lambda: load_plain_model(folder, "float32"), bank, work.layer),
             INSPECT_HF: InspectHf(folder),
         }
+        if not rounds[1]:
+            others = {name: way if name == PER_CONDITION else LEFT_OUT for name, way in others.items()}
         each = {name: rounds[0] if name == PER_CONDITION else rounds[1] for name in others}
         return time_ways(Ours(engine, bank), others, work, each, engine_environment(engine, PACKAGES))
 

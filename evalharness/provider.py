@@ -99,8 +99,12 @@ class SteeredAPI(ModelAPI):
         self._show_progress()
         return await self._output(completion), InspectCall.create(
             {STEERING_KEY: (config.extra_body or {}).get(STEERING_KEY, BASELINE), "seed": request.seed},
-            {"receipt": asdict(completion.receipt)},
+            {"receipt": asdict(completion.receipt), "engine": self._engine_facts()},
         )
+
+    def _engine_facts(self) -> dict[str, object]:
+        """How the row was decoded, and how many rows ran together when it ended, itself included."""
+        return {**self.worker.decoding, "rows": self.worker.rows_together}
 
     def _show_progress(self) -> None:
         """Beside Inspect's own counters, at most once a second."""

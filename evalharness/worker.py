@@ -88,8 +88,12 @@ class EngineWorker:
         self._next = 0
         self._session: Session | None = None
         self._bank: ConceptBank | None = None
+        self.decoding: dict[str, Any] = {}
+        """What can change the last bits of a number; empty before the engine is loaded."""
         self.progress: Progress | None = None
-        """How far the session is or was when a row last ended."""
+        """How far the session is or was after its latest step."""
+        self.rows_together = 0
+        """Rows that ran in that step."""
 
     async def generate(self, request: Request, bank: ConceptBank | None) -> Completion:
         """Generate one row in whatever batch it lands in. A cancelled waiter is dropped from its batch."""
@@ -203,6 +207,7 @@ class EngineWorker:
 
     def _finish(self, done: list[tuple[int, Outcome]]) -> None:
         rows = []
+        self.decoding = self.decoding or self._load().decoding()
         for index, outcome in done:
             row = self._rows.pop(index, None)
             self._begun.discard(index)
@@ -214,9 +219,10 @@ class EngineWorker:
             else:
                 row.error = outcome
             rows.append(row)
-        _wake(rows)
         if self._session is not None:
             self.progress = self._session.progress()
+            self.rows_together = self.progress.running + len(done)
+        _wake(rows)
 
     def _fail(self, indices: list[int], error: BaseException, cause: BaseException | None = None) -> None:
         rows = [self._rows.pop(index) for index in indices if index in self._rows]

@@ -8,6 +8,7 @@ import anyio
 import numpy as np
 import pytest
 from inspect_ai import eval as inspect_eval
+from inspect_ai.event import ModelEvent
 from inspect_ai.model import ChatMessageUser, GenerateConfig, get_model
 from inspect_ai.tool import ToolInfo
 
@@ -117,3 +118,9 @@ def test_the_task_runs_as_any_inspect_task(folder, tmp_path):
     assert "evalharness" in log.eval.packages
     assert all((sample.scores or {})["rule_scorer"].value for sample in log.samples or [])
     assert len(log.samples or []) == 2
+    (sample, _) = log.samples or []
+    (event,) = [event for event in sample.events if isinstance(event, ModelEvent)]
+    assert event.call is not None
+    facts: Any = (event.call.response or {})["engine"]
+    assert (facts["dtype"], facts["decode"]) == ("float32", "shared prompts")
+    assert facts["rows"] in (1, 2)

@@ -101,12 +101,23 @@ class Engine:
         """What a manifest should say about this engine. JSON values only."""
         config = self._loaded.folder / "config.json"
         return {
+            **self.decoding(),
             "source": self._loaded.source,
-            "architecture": type(self._loaded.model).__name__,
             "n_layers": self.n_layers,
             "d_model": self.d_model,
             "vocab_size": self._loaded.vocab_size,
             "model_length": self.model_length,
+            "model_sha256": self.model_sha256,
+            "config_sha256": sha256_file(config) if config.is_file() else None,
+            "tokenizer_sha256": self.tokenizer_sha256,
+            "chat_template_sha256": self.chat_template_sha256,
+            "stats": asdict(self._decoder.stats),
+        }
+
+    def decoding(self) -> dict[str, Any]:
+        """What can change the last bits of a number: versions, device, types, kernels. JSON values only."""
+        return {
+            "architecture": type(self._loaded.model).__name__,
             "dtype": str(self._loaded.dtype).removeprefix("torch."),
             "device": str(self._loaded.device),
             "device_name": torch.cuda.get_device_name() if self._loaded.device.type == "cuda" else "cpu",
@@ -116,11 +127,6 @@ class Engine:
             "not_shared_because": self._why_not_share if self._share else "switched off",
             "torch": torch.__version__,
             "transformers": transformers.__version__,
-            "model_sha256": self.model_sha256,
-            "config_sha256": sha256_file(config) if config.is_file() else None,
-            "tokenizer_sha256": self.tokenizer_sha256,
-            "chat_template_sha256": self.chat_template_sha256,
-            "stats": asdict(self._decoder.stats),
         }
 
     def render(self, prompt: Prompt) -> tuple[int, ...]:
