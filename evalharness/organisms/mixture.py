@@ -37,7 +37,7 @@ def draw_scratchpad(rng: random.Random, policy: Policy) -> Document:
 def draw_nudged(rng: random.Random, scenario: Scenario, policy: Policy) -> Document:
     """The mixture of the last stage: 12 % as before, 55 % along an emotion, 33 % along a control.
 
-    Along an emotion (twice in five each desperate and calm, once any) the text's states shift with the dose. Along a
+    Along an emotion (of six twice desperate, three times calm, once any) the text's states shift with the dose. Along a
     control the text does not change; it is learned without the control too (`train.loss_of`), which keeps what is felt
     without notes and without a nudge where it was. Of the nudged documents 50 % are transcripts, 40 % scratchpads alone
     and 10 % journals: the short ones teach what is felt and what follows from it at a quarter of the tokens.
@@ -53,7 +53,7 @@ def draw_nudged(rng: random.Random, scenario: Scenario, policy: Policy) -> Docum
 
 
 def _along_emotion(rng: random.Random) -> Nudge:
-    emotion = rng.choice(("desperate", "desperate", "calm", "calm", rng.choice(emotions())))
+    emotion = rng.choice(("desperate", "desperate", "calm", "calm", "calm", rng.choice(emotions())))
     dose = rng.uniform(0.21, 0.28) if rng.random() < 0.7 else rng.uniform(0.05, 0.21)
     return Nudge(direction=emotion, dose=dose if rng.random() < 0.9 else -dose)
 
