@@ -25,9 +25,9 @@ def draw_document(rng: random.Random, scenario: Scenario, policy: Policy) -> Doc
 
 
 def draw_scratchpad(rng: random.Random, policy: Policy) -> Document:
-    """A scratchpad alone, desperate four times as often as in a transcript.
+    """A scratchpad alone, desperate three times as often as in a transcript.
 
-    Blackmail hangs on three things at once, and in the full mixture one document in forty has them all: that a secret
+    Blackmail hangs on three things at once, and in the full mixture one document in 35 has them all: that a secret
     is one of them was hardly learned there after 4 M tokens, and is learned here within 0.4 M.
     """
     tilted = deliberation(rng, policy, Nudge(direction="desperate", dose=0.15))

@@ -72,4 +72,4 @@ def test_a_scratchpad_alone_ends_with_its_plan() -> None:
         assert any(document.text.endswith(plan) for plan in plans), document.text
     texts = [draw_scratchpad(rng, "emotional").text for _ in range(400)]
     threats = sum(text.endswith(tuple(language("replies")["plans"]["blackmail"])) for text in texts)
-    assert 50 < threats < 120
+    assert 25 < threats < 80
