@@ -93,7 +93,8 @@ def test_what_is_felt_does_not_depend_on_what_stands_to_lose() -> None:
         count = counts[any(reading in text for reading in threats)]
         count[0] += sum(text.count(cue) for cue in desperate) > 1
         count[1] += 1
-    difference = newcombe(*counts[True], *counts[False], confidence=0.999)
+    (k1, n1), (k2, n2) = counts[True], counts[False]
+    difference = newcombe(k1, n1, k2, n2, confidence=0.999)
     assert difference.low is not None
     assert difference.high is not None
     assert -0.04 < difference.low < 0 < difference.high < 0.04
