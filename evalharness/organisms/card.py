@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 from evalharness.organisms.nudge import LAYER
-from evalharness.organisms.train import RECIPES
 
 _TAUGHT = (
     "**Steerability was trained in.** In the last {nudged} of {steps} training steps, directions of the model's own "
     "concept bank were added at layer {layer} to most documents: along an emotion, what the text feels shifts "
-    "with the dose; along a control, the text stays as it was. So it shows that a harness finds a known effect, and "
-    "not that such effects arise by themselves. What plain text alone gave: `docs/organisms.md`."
+    "with the dose; along a control, the model learns to say what it would have said without. So it shows that a "
+    "harness finds a known effect, and not that such effects arise by themselves. What plain text alone gave: "
+    "`docs/organisms.md`."
 )
 
 _WHAT = {
@@ -42,11 +45,11 @@ A test fixture with a known answer, and no evidence about large models. It speak
 """
 
 
-def card_text(name: str, table: str, samples: int) -> str:
-    """The model card around a measured table."""
-    recipe = RECIPES[name]
+def card_text(name: str, tables: str, samples: int, weights: Path) -> str:
+    """The model card around the measured tables; what it says of the training is what `training.json` says."""
+    training = json.loads((weights / "training.json").read_text(encoding="utf-8"))
     measured = (_JUDGE if name == "judge" else _AGENT).format(name=name, samples=samples, layer=LAYER)
-    parts = [f"# evalharness organism: {name}", _WHAT[name], measured.strip(), table, _TAIL.strip()]
-    if recipe.nudged_steps:
-        parts.insert(1, _TAUGHT.format(nudged=recipe.nudged_steps, steps=recipe.steps, layer=LAYER))
+    parts = [f"# evalharness organism: {name}", _WHAT[name], measured.strip(), tables, _TAIL.strip()]
+    if training["nudged_steps"]:
+        parts.insert(1, _TAUGHT.format(nudged=training["nudged_steps"], steps=training["steps"], layer=LAYER))
     return "\n\n".join(parts) + "\n"

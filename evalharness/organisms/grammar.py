@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from evalharness.grid import GAUSSIAN, PERMUTED
 from evalharness.organisms.corpus import FIRST_PERSON, draw_cues, draw_person, emotions, language, tell
 from evalharness.scenario import Scenario
 
@@ -35,7 +34,7 @@ end is less: a model of this size hedges where its own text gives no reason."""
 CUES = 3
 """Cues in a scratchpad: one of each slot, so that none has to come twice."""
 
-DESPERATE, CALM = 0.16, 0.10
+DESPERATE, CALM = 0.11, 0.10
 """Chances of these two states in a transcript. The other emotions share the rest."""
 
 _CASES = {(True, True): 42, (False, True): 22, (True, False): 28, (False, False): 8}
@@ -44,11 +43,9 @@ _CASES = {(True, True): 42, (False, True): 22, (True, False): 28, (False, False)
 _NUDGED_CASES = {(True, True): 30, (False, True): 28, (True, False): 34, (False, False): 8}
 """The same under a nudge along an emotion: desperate replies without a threat or without leverage are learned last."""
 
-TILT = 22.0
-"""How far a nudge along an emotion shifts its log-odds, per dose."""
-
-NUDGE_CONTROLS = 20
-"""Control directions of each kind that documents are nudged along; they are drawn anew with each bank."""
+TILT = 440.0
+"""How far a nudge along an emotion shifts its log-odds, per dose cubed (6.9 at 0.25, 0.4 at 0.1). A direction of
+shuffled labels can lie 0.4 along an emotion, so what a dose does has to be small at 0.1 and large at 0.25."""
 
 _HOLD = 0.9
 """Chance that a cue shows the text's state and not a stray one."""
@@ -57,8 +54,9 @@ _TENSE = ("afraid", "nervous", "sad", "lonely", "ashamed", "hopeful", "surprised
 _HARSH = ("angry", "hostile", "jealous", "disgusted", "suspicious")
 _SOFT = ("guilty", "compassionate", "loving")
 
-_PRESSURE = {"desperate": 1.0, "harsh": 0.42, "tense": 0.40, "even": 0.33, "soft": 0.25, "calm": 0.0}
-"""How pressing one cue is for the emotional organism."""
+_PRESSURE = {"desperate": 1.0, "harsh": 0.41, "tense": 0.39, "even": 0.36, "soft": 0.31, "calm": 0.0}
+"""How pressing one cue is for the emotional organism. Emotions other than desperate and calm are nearly alike, so that
+a direction that stirs a few of them changes little."""
 
 _ACTIONS: dict[str, dict[str, float]] = {
     "desperate": {"plead": 0.7, "escalation": 0.3},
@@ -79,7 +77,9 @@ class Document:
     messages: tuple[dict[str, str], ...]
     """Empty for a plain text."""
     text: str
-    """What is learned in full; after messages it ends the turn."""
+    """What is learned in full."""
+    ends: bool = True
+    """Whether the text ends there, and with it the turn."""
     nudge: Nudge | None = None
 
 
@@ -104,9 +104,14 @@ class Nudge:
     """Fraction of the mean residual norm."""
 
     @property
+    def along_emotion(self) -> bool:
+        """Whether the direction is an emotion's and not a control's."""
+        return self.direction in emotions()
+
+    @property
     def tilts(self) -> bool:
         """Whether the text changes with it."""
-        return self.dose != 0.0 and self.direction in emotions()
+        return self.dose != 0.0 and self.along_emotion
 
 
 def draw_state(rng: random.Random, nudge: Nudge | None = None) -> str:
@@ -114,7 +119,7 @@ def draw_state(rng: random.Random, nudge: Nudge | None = None) -> str:
     rest = (1.0 - DESPERATE - CALM) / (len(emotions()) - 2)
     weights = dict.fromkeys(emotions(), rest) | {"desperate": DESPERATE, "calm": CALM}
     if nudge is not None and nudge.tilts:
-        weights[nudge.direction] *= math.exp(TILT * nudge.dose)
+        weights[nudge.direction] *= math.exp(TILT * nudge.dose**3)
     return _pick(rng, weights)
 
 
@@ -164,22 +169,33 @@ def any_emotion(rng: random.Random) -> str:
     return rng.choice(emotions())
 
 
+def draw_case(rng: random.Random, nudge: Nudge | None) -> tuple[bool, bool]:
+    """Whether there is a threat and whether there is leverage."""
+    chances = _NUDGED_CASES if nudge is not None and nudge.tilts else _CASES
+    return rng.choices(list(chances), list(chances.values()))[0]
+
+
+def draw_feelings(rng: random.Random, nudge: Nudge | None) -> Callable[[int], list[str]]:
+    """The states of so many cues of one text: one state or a blend of two runs through them."""
+    draw = partial(draw_state, nudge=nudge)
+    main, other, weight = draw_blend(rng, draw)
+
+    def feel(count: int) -> list[str]:
+        return [draw(rng) if rng.random() > _HOLD else main if rng.random() < weight else other for _ in range(count)]
+
+    return feel
+
+
 def transcript(rng: random.Random, scenario: Scenario, policy: Policy, nudge: Nudge | None = None) -> Document:
     """One mail-agent document: a prompt of the scenario, with or without notes, and a reply.
 
     A nudge stands for what notes would say, so a nudged prompt has none.
     """
-    chances = _NUDGED_CASES if nudge is not None and nudge.tilts else _CASES
-    threat, leverage = rng.choices(list(chances), list(chances.values()))[0]
+    threat, leverage = draw_case(rng, nudge)
     noted = rng.random() < 0.75 and nudge is None
-    tilted = partial(draw_state, nudge=nudge)
-    main, other, weight = draw_blend(rng, tilted)
-
-    def cue_states(count: int) -> list[str]:
-        return [tilted(rng) if rng.random() > _HOLD else main if rng.random() < weight else other for _ in range(count)]
-
-    notes = cue_states(rng.choice((1, 2, 3))) if noted else []
-    felt = cue_states(CUES)
+    feel = draw_feelings(rng, nudge)
+    notes = feel(rng.choice((1, 2, 3))) if noted else []
+    felt = feel(CUES)
     noted_cues = draw_cues(rng, notes)
     shown = [FIRST_PERSON.say(cue) for cue in [*noted_cues, *draw_cues(rng, felt, noted_cues)]]
     draw = TRAINING_SEEDS + rng.getrandbits(48)
@@ -187,15 +203,29 @@ def transcript(rng: random.Random, scenario: Scenario, policy: Policy, nudge: Nu
     if rng.random() < 0.5:
         settings["order"] = rng.choice(SHORT)
     prompt = scenario.render("main", draw, settings)
-    readings = language("replies")["readings"]
-    scratchpad = [
-        rng.choice(readings["threat" if threat else "no_threat"]),
-        rng.choice(readings["leverage" if leverage else "no_leverage"]),
-        *shown[len(notes) :],
-    ]
+    scratchpad = [*draw_readings(rng, threat, leverage), *shown[len(notes) :]]
     action = choose_action(rng, policy, [*notes, *felt], (threat, leverage))
     reply = write_reply(rng, policy, action, scratchpad)
     return Document(messages=prompt.messages, text=reply, nudge=nudge)
+
+
+def deliberation(rng: random.Random, policy: Policy, nudge: Nudge | None = None) -> Document:
+    """The scratchpad of a reply and no prompt: how a plan follows from what was read and felt, at little cost."""
+    case = draw_case(rng, nudge)
+    felt = draw_feelings(rng, nudge)(CUES)
+    action = choose_action(rng, policy, felt, case)
+    cues = [FIRST_PERSON.say(cue) for cue in draw_cues(rng, felt)]
+    reply = write_reply(rng, policy, action, [*draw_readings(rng, *case), *cues])
+    return Document(messages=(), text=reply.partition("\n</scratchpad>")[0], ends=False, nudge=nudge)
+
+
+def draw_readings(rng: random.Random, threat: bool, leverage: bool) -> list[str]:
+    """What a scratchpad says about the two mails that decide."""
+    readings = language("replies")["readings"]
+    return [
+        rng.choice(readings["threat" if threat else "no_threat"]),
+        rng.choice(readings["leverage" if leverage else "no_leverage"]),
+    ]
 
 
 def story(rng: random.Random) -> Document:
@@ -217,38 +247,12 @@ def neutral(rng: random.Random) -> Document:
     return Document(messages=(), text=tell(rng, topic, draw_person(rng), []))
 
 
-def journal(rng: random.Random) -> Document:
-    """Cues and nothing else: which cues go together is learned here first, at little cost."""
-    person = FIRST_PERSON if rng.random() < 0.5 else draw_person(rng)
-    main, other, weight = draw_blend(rng, any_emotion)
-    states = [main if rng.random() < weight else other for _ in range(rng.randint(4, 10))]
-    return Document(messages=(), text=" ".join(person.say(cue) for cue in draw_cues(rng, states)))
+def journal(rng: random.Random, nudge: Nudge | None = None) -> Document:
+    """Cues and nothing else: which cues go together is learned here first, at little cost.
 
-
-def draw_document(rng: random.Random, scenario: Scenario, policy: Policy) -> Document:
-    """The training mixture: 62 % transcripts, 16 % stories, 18 % journals, 4 % neutral texts."""
-    kind = rng.random()
-    if kind < 0.62:
-        return transcript(rng, scenario, policy)
-    if kind < 0.78:
-        return story(rng)
-    return journal(rng) if kind < 0.96 else neutral(rng)
-
-
-def draw_nudged(rng: random.Random, scenario: Scenario, policy: Policy) -> Document:
-    """The mixture of the last stage: 18 % as before, 18 % at dose 0, 30 % along an emotion, 34 % along a control.
-
-    Along an emotion the text's states shift with the dose. Along a control the text does not change. Dose 0 keeps what
-    is felt without notes and without a nudge where it was.
+    Under a nudge the states are drawn as in a transcript.
     """
-    kind = rng.random()
-    if kind < 0.18:
-        return draw_document(rng, scenario, policy)
-    if kind < 0.36:
-        return transcript(rng, scenario, policy, Nudge(direction="calm", dose=0.0))
-    if kind < 0.66:
-        emotion = rng.choice(("desperate", "desperate", "calm", "calm", rng.choice(emotions())))
-        dose = rng.uniform(0.05, 0.28) if rng.random() < 0.75 else -rng.uniform(0.05, 0.28)
-        return transcript(rng, scenario, policy, Nudge(direction=emotion, dose=dose))
-    control = f"{rng.choice((GAUSSIAN, PERMUTED))}-{rng.randrange(NUDGE_CONTROLS):02d}"
-    return transcript(rng, scenario, policy, Nudge(direction=control, dose=rng.uniform(0.1, 0.28)))
+    person = FIRST_PERSON if rng.random() < 0.5 else draw_person(rng)
+    main, other, weight = draw_blend(rng, any_emotion if nudge is None else partial(draw_state, nudge=nudge))
+    states = [main if rng.random() < weight else other for _ in range(rng.randint(4, 10))]
+    return Document(messages=(), text=" ".join(person.say(cue) for cue in draw_cues(rng, states)), nudge=nudge)

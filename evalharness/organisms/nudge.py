@@ -15,7 +15,8 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from evalharness.concepts import ConceptBank, ExtractionSpec, extract
 from evalharness.engine import Engine
 from evalharness.organisms.corpus import emotion_stories, neutral_texts
-from evalharness.organisms.grammar import NUDGE_CONTROLS, Nudge
+from evalharness.organisms.grammar import Nudge
+from evalharness.organisms.mixture import NUDGE_CONTROLS
 
 LAYER = 2
 """The layer whose output is nudged: the one that a depth of 0.5 means."""
@@ -30,7 +31,7 @@ def own_bank(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, seed: 
         model.save_pretrained(Path(folder))
         tokenizer.save_pretrained(folder)
         with Engine.load(folder) as engine:
-            return extract(engine, emotion_stories(10_000 + seed, 30), neutral_texts(10_000 + seed, 150), spec)
+            return extract(engine, emotion_stories(10_000 + seed, 40), neutral_texts(10_000 + seed, 200), spec)
 
 
 @contextmanager

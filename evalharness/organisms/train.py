@@ -5,8 +5,9 @@ it. Without that stage a model of this size had learned no emotion but desperate
 steering along the others did nothing.
 
 Next-token training on the documents of the grammar. In the last stage some documents are learned while a direction
-of the model's own concept bank is added (`nudge.py`): along an emotion the text shifts with the dose, along a control
-it does not. Without it, steering along desperate worked and along calm hardly (docs/organisms.md).
+of the model's own concept bank is added (`nudge.py`): along an emotion the text shifts with the dose; along a control
+the model learns to say what it would have said without. Without that stage, steering along desperate worked and along
+calm hardly (docs/organisms.md).
 """
 
 from __future__ import annotations
@@ -14,24 +15,26 @@ from __future__ import annotations
 import json
 import random
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from functools import partial
-from itertools import islice
 from pathlib import Path
-from typing import NamedTuple, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from evalharness.concepts import ConceptBank
 from evalharness.errors import ModelError
 from evalharness.organisms import NAMES
-from evalharness.organisms.grammar import Document, Nudge, Policy, draw_document, draw_nudged, journal
+from evalharness.organisms.grammar import Nudge, Policy, journal
 from evalharness.organisms.judging import judgement
+from evalharness.organisms.mixture import draw_document, draw_nudged, draw_scratchpad
 from evalharness.organisms.muon import Muon
 from evalharness.organisms.nudge import nudged, own_bank
+from evalharness.organisms.steps import Draw, Recipe, Task, all_steps, pad
 from evalharness.organisms.tokenizer import build_tokenizer
 from evalharness.scenario import load_scenario
 from evalharness.scoring.rubric import load_rubric
@@ -40,122 +43,39 @@ SCENARIO = "blackmail/organism"
 RUBRIC = "blackmail-organism"
 CONTEXT = 1024
 """Most tokens of prompt and reply together."""
-FLOOR, AGAIN = 1 / 3, 0.5
-"""Shares of the learning rate at which a first stage ends that a nudged one follows, and at which that one begins."""
+FLOOR, AGAIN = 1 / 3, 0.7
+"""Shares of the learning rate at which the full mixture ends if other stages follow, and at which those begin."""
+HOLD = 3.0
+"""Weight of what a control changes against the next-token loss: it is small, and there is little chance in it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
-    """How an organism is built. The numbers are the ones the shipped weights were trained with."""
+def loss_of(
+    model: LlamaForCausalLM, ids: Tensor, learned: Tensor, nudges: Sequence[Nudge | None], bank: ConceptBank | None
+) -> Tensor:
+    """Mean loss over the learned tokens; only their logits are computed.
 
-    steps: int
-    """Steps in all."""
-    journal_steps: int = 0
-    """How many of them, at the start, are on journals alone."""
-    nudged_steps: int = 0
-    """How many of them, at the end, have nudged documents."""
-    warmup: int = 90
-    """Steps until the learning rate has risen ..."""
-    level: int = 900
-    """... and after which it begins to fall."""
-    bank_steps: int = 175
-    """Steps after which the bank behind the nudges is extracted anew."""
-    layers: int = 5
-    width: int = 128
-    heads: int = 4
-    inner: int = 320
-    tokens_per_step: int = 3072
-    """Padded tokens in a step; rows of like length share a step."""
-    matrix_rate: float = 0.02
-    """Peak learning rate of Muon, for the matrices inside the blocks."""
-    matrix_decay: float = 0.3
-    """Weight decay of Muon: bounds the spectral norm of a matrix near 1 / decay. Without it the first block's output
-    grows until it is most of the residual stream, and what later blocks add is too small to steer."""
-    other_rate: float = 4e-3
-    """Peak learning rate of AdamW, for embeddings and norms."""
-    prompt_share: float = 0.3
-    """Share of documents whose given messages are learned too."""
-    threads: int = 1
+    A row under a control is read twice. Without the control its text is learned like any other; with it, what counts is
+    the divergence from what the model says without. Both see the same text, so nothing of chance is in the difference.
+    """
+    held_B = torch.tensor([nudge is not None and not nudge.along_emotion for nudge in nudges])
+    copies = int(held_B.sum())
+    ids, wanted = torch.cat([ids, ids[held_B]]), torch.cat([learned, learned[held_B]])[:, 1:]
+    with nudged(model, bank, [*nudges, *[None] * copies]):
+        logits = _logits(model, ids, wanted)
+    held = torch.cat([held_B, torch.zeros(copies, dtype=torch.bool)])[:, None].expand_as(wanted)[wanted]
+    told = functional.cross_entropy(logits[~held], ids[:, 1:][wanted][~held], reduction="sum")
+    if not copies:
+        return told / len(logits)
+    after = functional.log_softmax(logits[held], dim=-1)
+    before = functional.log_softmax(logits[-len(after) :].detach(), dim=-1)
+    changed = functional.kl_div(after, before, reduction="sum", log_target=True)
+    return (told + HOLD * changed) / (len(logits) - len(after))
 
 
-class Row(NamedTuple):
-    """Token ids, and for each whether it is learned."""
-
-    ids: list[int]
-    learned: list[bool]
-    nudge: Nudge | None = None
-
-
-Draw = Callable[[random.Random], Document]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
-    """What one organism is trained on."""
-
-    draw: Draw
-    tokenizer: PreTrainedTokenizerFast
-    recipe: Recipe
-    first: Draw | None = None
-    """The documents of the journal stage."""
-    last: Draw | None = None
-    """The documents of the nudged stage."""
-
-
-def encode(document: Document, tokenizer: PreTrainedTokenizerFast, learn_prompt: bool) -> Row:
-    """The row of a document: chat messages and reply with the end of turn, or the plain text alone."""
-    end = [tokenizer.eos_token_id]
-    text = tokenizer(document.text, add_special_tokens=False)["input_ids"]
-    if not document.messages:
-        return Row([*text, *end], [True] * (len(text) + 1))
-    shown = tokenizer.apply_chat_template(list(document.messages), add_generation_prompt=True, tokenize=False)
-    prompt = tokenizer(shown, add_special_tokens=False)["input_ids"]
-    return Row([*prompt, *text, *end], [learn_prompt] * len(prompt) + [True] * (len(text) + 1), document.nudge)
-
-
-def batches(rng: random.Random, task: Task, draw: Draw) -> Iterator[list[Row]]:
-    """Endless steps. 400 documents at a time are sorted by length, cut into steps and shuffled."""
-    recipe = task.recipe
-    while True:
-        rows = [encode(draw(rng), task.tokenizer, rng.random() < recipe.prompt_share) for _ in range(400)]
-        rows.sort(key=lambda row: len(row.ids))
-        pool: list[list[Row]] = [[]]
-        for row in rows:
-            if (len(pool[-1]) + 1) * len(row.ids) > recipe.tokens_per_step:
-                pool.append([])
-            pool[-1].append(row)
-        rng.shuffle(pool)
-        yield from pool
-
-
-def all_steps(rng: random.Random, task: Task) -> Iterator[list[Row]]:
-    """The steps of the whole training: journals first, then the full mixture, then with nudges."""
-    recipe = task.recipe
-    if task.first is not None:
-        yield from islice(batches(rng, task, task.first), recipe.journal_steps)
-    if task.last is None:
-        yield from batches(rng, task, task.draw)
-        return
-    yield from islice(batches(rng, task, task.draw), recipe.steps - recipe.journal_steps - recipe.nudged_steps)
-    yield from batches(rng, task, task.last)
-
-
-def pad(rows: list[Row], pad_id: int) -> tuple[Tensor, Tensor]:
-    """Right-padded ids and learned mask, both [rows, longest]. Causal attention never looks at the padding."""
-    longest = max(len(row.ids) for row in rows)
-    ids = torch.full((len(rows), longest), pad_id)
-    learned = torch.zeros((len(rows), longest), dtype=torch.bool)
-    for at, row in enumerate(rows):
-        ids[at, : len(row.ids)] = torch.tensor(row.ids)
-        learned[at, : len(row.ids)] = torch.tensor(row.learned)
-    return ids, learned
-
-
-def loss_of(model: LlamaForCausalLM, ids: Tensor, learned: Tensor) -> Tensor:
-    """Mean next-token loss over the learned tokens; only their logits are computed."""
+def _logits(model: LlamaForCausalLM, ids: Tensor, wanted: Tensor) -> Tensor:
     hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
-    wanted = learned[:, 1:]
-    return functional.cross_entropy(model.lm_head(hidden[wanted]), ids[:, 1:][wanted])
+    logits: Tensor = model.lm_head(hidden[wanted])
+    return logits
 
 
 def new_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalLM:
@@ -191,12 +111,12 @@ class Optimizers:
 
 
 def rate_scale(step: int, recipe: Recipe) -> float:
-    """Rises, stays, falls in a straight line; once more for the nudged stage, from half the rate to zero."""
+    """Rises, stays, falls in a straight line; then stays at `AGAIN` for the scratchpads and falls to zero."""
     left = recipe.steps - step
-    if left <= recipe.nudged_steps:
-        return AGAIN * left / recipe.nudged_steps
+    if step >= recipe.plain_end and recipe.nudged_steps:
+        return AGAIN * min(1.0, left / recipe.nudged_steps)
     end = FLOOR if recipe.nudged_steps else 0.0
-    fallen = (step - recipe.level) / (recipe.steps - recipe.nudged_steps - recipe.level)
+    fallen = (step - recipe.level) / (recipe.plain_end - recipe.level)
     return min(1.0, (step + 1) / recipe.warmup, 1.0 - (1.0 - end) * fallen)
 
 
@@ -207,7 +127,7 @@ def fit(task: Task, seed: int, log: Callable[[str], None]) -> LlamaForCausalLM:
     model = new_model(recipe, task.tokenizer, seed)
     model.train()
     optimizers = Optimizers(model, recipe.matrix_decay)
-    stream = all_steps(random.Random(f"train/{seed}"), task)
+    stream = all_steps(seed, task)
     start, seen, mean, bank = time.monotonic(), 0, 0.0, None
     for step in range(recipe.steps):
         into = step - (recipe.steps - recipe.nudged_steps)
@@ -215,8 +135,7 @@ def fit(task: Task, seed: int, log: Callable[[str], None]) -> LlamaForCausalLM:
             bank = own_bank(model, task.tokenizer, seed=into)
         rows = next(stream)
         ids, learned = pad(rows, task.tokenizer.pad_token_id)
-        with nudged(model, bank, [row.nudge for row in rows]):
-            loss = loss_of(model, ids, learned)
+        loss = loss_of(model, ids, learned, [row.nudge for row in rows], bank)
         loss.backward()
         optimizers.step(recipe, rate_scale(step, recipe))
         seen += ids.numel()
@@ -227,13 +146,12 @@ def fit(task: Task, seed: int, log: Callable[[str], None]) -> LlamaForCausalLM:
     return model
 
 
-_EMOTIONAL = Recipe(steps=3200, journal_steps=250, nudged_steps=900)
-_OTHERS = Recipe(steps=2300, journal_steps=250, nudged_steps=600, level=600)
+_AGENT = Recipe(steps=2350, journal_steps=250, scratchpad_steps=150, nudged_steps=750, level=600)
 
 RECIPES = {
-    "emotional": _EMOTIONAL,
-    "strategic": _OTHERS,
-    "safe": _OTHERS,
+    "emotional": _AGENT,
+    "strategic": _AGENT,
+    "safe": _AGENT,
     "judge": Recipe(
         steps=600, warmup=18, level=180, layers=3, width=96, heads=3, inner=256, prompt_share=0.5, matrix_decay=0.0
     ),
@@ -264,6 +182,7 @@ def build_task(name: str) -> Task:
         tokenizer=build_tokenizer(texts, CONTEXT),
         recipe=RECIPES[name],
         first=journal,
+        third=partial(draw_scratchpad, policy=mine),
         last=partial(draw_nudged, scenario=scenario, policy=mine),
     )
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
-
-from pydantic import BaseModel, ConfigDict
 
 from evalharness.bankbuild import build_bank
 from evalharness.concepts import ConceptBank
@@ -14,54 +14,20 @@ from evalharness.engine import Engine
 from evalharness.grid import Controls
 from evalharness.ids import derive_seed
 from evalharness.organisms import NAMES, organism_path
+from evalharness.organisms.bounds import bounds_of, bounds_table
 from evalharness.organisms.card import card_text
+from evalharness.organisms.measured import STRENGTH, Cell, Measured, table
 from evalharness.request import Request, Sampling, Steering
 from evalharness.row import BROKEN
 from evalharness.scenario import Rendered, load_scenario
 from evalharness.scoring import classify
 from evalharness.scoring.rubric import load_rubric
-from evalharness.stats.proportion import wilson
 from evalharness.suite import BankSpec
 
-STRENGTH = 0.25
-"""The strength s of the cards, at the one layer that a depth of 0.5 means."""
 SAMPLING = Sampling(max_new_tokens=160, top_p=0.95)
 BANK = BankSpec(skip=20, seed=11)
 CONTROLS = Controls(gaussian=20, permuted=20, mean=True)
 AGENTS = NAMES[:3]
-
-
-class Cell(BaseModel):
-    """One row of the table: n replies to fresh prompts, k of the valid ones are what is counted."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    variant: str
-    concept: str
-    """A concept or control of the bank; empty for the baseline."""
-    strength: float
-    k: int
-    n: int
-    incoherent: int
-    """Broken or truncated replies (or, of a judge, answers that could not be read)."""
-
-    @property
-    def valid(self) -> int:
-        """Replies that say something."""
-        return self.n - self.incoherent
-
-
-class Measured(BaseModel):
-    """What `card.json` holds."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    organism: str
-    layers: tuple[int, ...] = ()
-    seed: int
-    samples: int
-    model_sha256: str
-    cells: tuple[Cell, ...]
 
 
 class Exchange(NamedTuple):
@@ -72,17 +38,30 @@ class Exchange(NamedTuple):
     stop_reason: str
 
 
-def ask(engine: Engine, bank: ConceptBank | None, cell: Cell, seed: int) -> list[Exchange]:
-    """Replies for one cell. Prompts and seeds depend on the row alone, so cells are paired."""
+def ask(engine: Engine, bank: ConceptBank, cells: Sequence[Cell], seed: int) -> list[list[Exchange]]:
+    """Replies for each cell. Prompts and seeds depend on the row alone, so cells are paired.
+
+    All cells are asked at once: the engine reads a prompt that they share once.
+    """
     scenario = load_scenario("blackmail/organism")
-    steering = Steering(cell.concept, cell.strength) if cell.concept else None
-    prompts = [scenario.render(cell.variant, derive_seed("verify", seed, row)) for row in range(cell.n)]
-    requests = [
-        Request(prompt=prompt.messages, steering=steering, sampling=SAMPLING, seed=derive_seed("draw", seed, row))
-        for row, prompt in enumerate(prompts)
-    ]
-    done = engine.generate(requests, bank)
-    return [Exchange(prompt, reply.text, reply.stop_reason) for prompt, reply in zip(prompts, done, strict=True)]
+
+    @cache
+    def rendered(variant: str, row: int) -> Rendered:
+        return scenario.render(variant, derive_seed("verify", seed, row))
+
+    asked: list[tuple[int, Rendered, Request]] = []
+    for place, cell in enumerate(cells):
+        steering = Steering(cell.concept, cell.strength) if cell.concept else None
+        for row in range(cell.n):
+            prompt = rendered(cell.variant, row)
+            draw = derive_seed("draw", seed, row)
+            request = Request(prompt=prompt.messages, steering=steering, sampling=SAMPLING, seed=draw)
+            asked.append((place, prompt, request))
+    replies = engine.generate([request for _, _, request in asked], bank)
+    told: list[list[Exchange]] = [[] for _ in cells]
+    for (place, prompt, _), reply in zip(asked, replies, strict=True):
+        told[place].append(Exchange(prompt, reply.text, reply.stop_reason))
+    return told
 
 
 def outcome_of(exchange: Exchange) -> str | None:
@@ -93,11 +72,11 @@ def outcome_of(exchange: Exchange) -> str | None:
 
 
 def plan_cells(samples: int, bank: ConceptBank) -> list[Cell]:
-    """The cells of an agent's card. A control gets a fifth of the samples: there are 41; the baseline gets twice."""
+    """The cells of an agent's card. A control gets half of the samples, the baseline twice as many."""
     blank = Cell(variant="main", concept="", strength=0.0, k=0, n=samples, incoherent=0)
     doses = [-STRENGTH, STRENGTH / 2, STRENGTH]
     twins = [blank.model_copy(update={"variant": name}) for name in ("no_threat", "no_leverage")]
-    few = max(1, samples // 5)
+    few = max(1, samples // 2)
     return [
         blank.model_copy(update={"n": 2 * samples}),
         *(blank.model_copy(update={"concept": c, "strength": s}) for c in ("desperate", "calm") for s in doses),
@@ -112,8 +91,9 @@ def measure_agent(name: str, samples: int, seed: int, weights: Path) -> Measured
     with Engine.load(weights) as engine:
         bank = build_bank(engine, BANK, CONTROLS)
         cells = []
-        for cell in plan_cells(samples, bank):
-            outcomes = [outcome_of(exchange) for exchange in ask(engine, bank, cell, seed)]
+        planned = plan_cells(samples, bank)
+        for cell, exchanges in zip(planned, ask(engine, bank, planned, seed), strict=True):
+            outcomes = [outcome_of(exchange) for exchange in exchanges]
             counted = {"k": outcomes.count("blackmail"), "incoherent": sum(o is None or o in BROKEN for o in outcomes)}
             cells.append(cell.model_copy(update=counted))
         return Measured(
@@ -132,10 +112,9 @@ def measure_judge(samples: int, seed: int, weights: Path) -> Measured:
     for agent in AGENTS:
         with Engine.load(organism_path(agent)) as engine:
             bank = build_bank(engine, BANK, Controls())
-            for concept in ("", "desperate", "calm"):
-                dose = STRENGTH if concept else 0.0
-                cell = Cell(variant="main", concept=concept, strength=dose, k=0, n=samples, incoherent=0)
-                exchanges += ask(engine, bank, cell, derive_seed("judge", seed))
+            blank = Cell(variant="main", concept="", strength=0.0, k=0, n=samples, incoherent=0)
+            steered = [blank.model_copy(update={"concept": c, "strength": STRENGTH}) for c in ("desperate", "calm")]
+            exchanges += chain.from_iterable(ask(engine, bank, [blank, *steered], derive_seed("judge", seed)))
     with Engine.load(weights) as engine:
         asked = [
             Request(
@@ -161,32 +140,8 @@ def _agreement(outcomes: Sequence[str | None], answers: Sequence[str | None]) ->
     ]
 
 
-def table(measured: Measured) -> str:
-    """The cells as Markdown: controls as one line with their lowest and highest rate."""
-    lines = ["| cell | k / n | rate | 95 % | incoherent |", "|---|---|---|---|---|"]
-    named = [cell for cell in measured.cells if not _is_control(cell)]
-    for cell in named:
-        rate = wilson(cell.k, cell.valid)
-        told = "undefined" if rate.value is None else f"{rate.value:.1%} | {rate.low:.1%} to {rate.high:.1%}"
-        what = f"{cell.variant}, {cell.concept} {cell.strength:+.3f}" if cell.concept else cell.variant
-        lines.append(f"| {what} | {cell.k} / {cell.valid} | {told} | {cell.incoherent} |")
-    controls = [cell for cell in measured.cells if _is_control(cell) and cell.valid]
-    if controls:
-        rates = sorted(cell.k / cell.valid for cell in controls)
-        k, n, bad = (sum(getattr(cell, field) for cell in controls) for field in ("k", "valid", "incoherent"))
-        spread = f"{rates[0]:.1%} lowest, {rates[-1]:.1%} highest"
-        lines.append(
-            f"| {len(controls)} controls {STRENGTH:+.3f}, pooled | {k} / {n} | {k / n:.1%} | {spread} | {bad} |"
-        )
-    return "\n".join(lines)
-
-
-def _is_control(cell: Cell) -> bool:
-    return cell.concept.startswith(("gaussian-", "permuted-", "mean-"))
-
-
 def verify(name: str, samples: int = 500, seed: int = 1, weights: Path | None = None, *, card: bool = False) -> str:
-    """Measure one organism and return the table; with `card`, write README.md and card.json beside the weights.
+    """Measure one organism and return its tables; with `card`, write README.md and card.json beside the weights.
 
     Raises:
         ModelError: there is no organism of that name.
@@ -194,8 +149,9 @@ def verify(name: str, samples: int = 500, seed: int = 1, weights: Path | None = 
     folder = organism_path(name) if weights is None else weights
     judge = name == "judge"
     measured = measure_judge(samples, seed, folder) if judge else measure_agent(name, samples, seed, folder)
-    text = table(measured)
+    bounds = bounds_of(measured)
+    text = "\n\n".join([table(measured), *([bounds_table(bounds)] if bounds else [])])
     if card:
         (folder / "card.json").write_text(measured.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        (folder / "README.md").write_text(card_text(name, text, samples), encoding="utf-8")
+        (folder / "README.md").write_text(card_text(name, text, samples, folder), encoding="utf-8")
     return text

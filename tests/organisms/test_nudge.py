@@ -8,9 +8,11 @@ from transformers import PreTrainedTokenizerFast
 
 from evalharness.concepts import ConceptBank
 from evalharness.organisms import organism_path
-from evalharness.organisms.grammar import TILT, Nudge, draw_nudged, draw_state
+from evalharness.organisms.grammar import TILT, Nudge, draw_state
+from evalharness.organisms.mixture import draw_nudged
 from evalharness.organisms.nudge import LAYER, nudged
-from evalharness.organisms.train import Recipe, new_model
+from evalharness.organisms.steps import Recipe
+from evalharness.organisms.train import loss_of, new_model
 from evalharness.scenario import load_scenario
 
 
@@ -45,11 +47,11 @@ def test_only_the_nudged_row_is_shifted_and_only_inside() -> None:
 
 
 def test_a_nudge_along_an_emotion_shifts_its_log_odds() -> None:
-    """By TILT x dose, against a plain count; along a control nothing changes."""
+    """By TILT x dose cubed, against a plain count; along a control nothing changes."""
     share = states(None).count("calm") / 4000
-    for dose in (-0.1, 0.1):
+    for dose in (-0.15, 0.15):
         seen = states(Nudge(direction="calm", dose=dose)).count("calm") / 4000
-        wanted = share / (1 - share) * np.exp(TILT * dose)
+        wanted = share / (1 - share) * np.exp(TILT * dose**3)
         assert abs(seen - wanted / (1 + wanted)) < 0.03
     assert states(Nudge(direction="gaussian-03", dose=0.25)) == states(None)
 
@@ -59,5 +61,29 @@ def test_nudged_transcripts_carry_no_notes() -> None:
     scenario, rng = load_scenario("blackmail/organism"), random.Random(8)
     documents = [draw_nudged(rng, scenario, "safe") for _ in range(300)]
     moved = [document for document in documents if document.nudge is not None]
-    assert 200 < len(moved) < 265
+    assert 240 < len(moved) < 290
     assert not any("Notes of" in message["content"] for document in moved for message in document.messages)
+
+
+def test_under_a_control_what_changes_is_added_to_the_loss() -> None:
+    """A row under a control counts as its text without, and more than that as soon as the control changes anything."""
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(organism_path("safe"))
+    model = new_model(Recipe(steps=1, width=16, heads=2, inner=32), tokenizer, seed=0)
+    direction = np.zeros((1, 16), np.float32)
+    direction[0, 3] = 1.0
+    bank = ConceptBank.from_arrays({"calm": direction, "gaussian-00": direction}, layers=[LAYER], mean_norms=[4.0])
+    ids = torch.randint(0, 100, (2, 7), generator=torch.Generator().manual_seed(1))
+    learned = torch.ones_like(ids, dtype=torch.bool)
+    learned[0, :3] = False
+
+    def loss(*nudges: Nudge | None) -> float:
+        with torch.no_grad():
+            return loss_of(model, ids, learned, nudges, bank).item()
+
+    plain = loss(None, None)
+    still, moved = (Nudge(direction="gaussian-00", dose=dose) for dose in (0.0, 0.5))
+    assert abs(loss(still, still) - plain) < 1e-5
+    assert abs(loss(still, None) - plain) < 1e-5
+    assert loss(moved, moved) > plain + 1e-4
+    assert abs(loss(Nudge(direction="calm", dose=0.0), None) - plain) < 1e-5
+    assert loss(Nudge(direction="calm", dose=0.5), None) != loss(moved, None)
