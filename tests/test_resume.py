@@ -38,12 +38,13 @@ def whole(tmp_path_factory):
 def test_a_killed_run_continues_to_the_same_tokens(whole, tmp_path):
     """The second process generates only what the first one had not finished, and nothing differs."""
     out, suite = tmp_path / "run", whole / "toy.yaml"
-    started = subprocess.Popen(command(suite, whole / "llama", out, "--max-rows", "4"))
+    # One row at a time, so that the run is far from done when it is killed.
+    started = subprocess.Popen(command(suite, whole / "llama", out, "--max-rows", "1"))
     end = time.monotonic() + PATIENCE_S
     while not any((out / "logs").glob("*.eval")) and time.monotonic() < end:
         assert started.poll() is None, "the run ended before it could be killed"
         time.sleep(0.2)
-    time.sleep(4)
+    time.sleep(1.5)
     assert started.poll() is None, "the run ended before it could be killed"
     os.kill(started.pid, signal.SIGKILL)
     started.wait()
