@@ -180,9 +180,12 @@ class EngineWorker:
             self._fail(list(self._rows), error)
             self._end_session()
         except Exception as error:  # noqa: BLE001 - becomes the recorded error of each row it concerns
-            lost = list(self._rows) if self._session is None else list(self._session.abandon())
+            lost = [] if self._session is None else list(self._session.abandon())
+            if not lost:  # nothing was in flight: the error is of the model or of the session, and concerns all rows
+                lost = list(self._rows)
+                self._end_session()
             known = isinstance(error, (ValueError, EngineError))
-            self._fail(lost or list(self._rows), error if known else EngineError(repr(error)), error)
+            self._fail(lost, error if known else EngineError(repr(error)), error)
 
     def _open_session(self) -> Session:
         """The session under way, or one under the bank of the first row that needs one."""

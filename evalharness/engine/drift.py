@@ -17,9 +17,10 @@ ROWS, TOKENS = 4, 24
 @torch.inference_mode()
 def measure_drift(loaded: LoadedModel, reader: Reader) -> float:
     """Largest difference between logits of a few short rows read together and each alone, padding included."""
-    rows = []
+    rows, longest = [], min(TOKENS, loaded.model_length)
     for number in range(ROWS):
-        ids = tuple((7919 * place + 104_729 * number + 11) % loaded.vocab_size for place in range(TOKENS - number))
+        length = max(1, longest - number)
+        ids = tuple((7919 * place + 104_729 * number + 11) % loaded.vocab_size for place in range(length))
         rows.append(Row(number, Request(prompt=ids, sampling=Sampling(max_new_tokens=1)), ids, 1))
     with RowSteering(loaded.blocks, {}, {}) as nothing:
         leaves = reader.leaves(nothing, rows, [Seat(None)] * ROWS)

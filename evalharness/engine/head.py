@@ -35,9 +35,12 @@ class Head:
         return hidden[:, -1]
 
     def logits(self, states_AX: Tensor, out_AV: Tensor | None = None) -> Tensor:
-        """float32 logits `[A, V]` of these states, in `out_AV` where one is given and fits."""
+        """float32 logits `[A, V]` of these states, in `out_AV` where one is given and fits.
+
+        Never the states themselves, so that the caller may overwrite the logits.
+        """
         if self.linear is None:
-            return states_AX.to(torch.float32)
+            return states_AX.to(torch.float32, copy=True)
         logits_AV: Tensor
         if out_AV is None or self.linear.bias is not None or out_AV.dtype != states_AX.dtype:
             logits_AV = self.linear(states_AX)

@@ -25,6 +25,8 @@ PREFILL_TOKENS = 1 << 12
 PREFILL_TOKENS_CUDA = 1 << 15
 FEWEST_TOKENS = 64
 """Least length of a piece of a beginning, however many branches there are."""
+MASK_SIZE = 1 << 22
+"""Most entries (rows x tokens x own slots) of a mask over tails, which every query head of a group has once more."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,6 +59,7 @@ class Reader:
     def __init__(self, loaded: LoadedModel, *, share: bool) -> None:
         self._loaded = loaded
         self._share = share
+        self.mask_size = MASK_SIZE
         self.tokens_per_pass = PREFILL_TOKENS if loaded.device.type == "cpu" else PREFILL_TOKENS_CUDA
 
     def beginning(self, steering: RowSteering, heads: Sequence[Row]) -> Beginning:
@@ -86,7 +89,10 @@ class Reader:
     def leaves(
         self, steering: RowSteering, heads: Sequence[Row], seats: Sequence[Seat], attention: str = SHARED
     ) -> Leaves:
-        """The tails of these rows, whose beginnings stand in their seats; rows of a seat are side by side."""
+        """The tails of these rows, whose beginnings stand in their seats; rows of a seat are side by side.
+
+        Long tails are read piece by piece: a mask over a whole long prompt would be larger than its keys and values.
+        """
         device = self._loaded.device
         tails = [head.tail for head in heads]
         longest = max(len(tail) for tail in tails)
@@ -94,11 +100,16 @@ class Reader:
         length_L = torch.tensor([len(tail) for tail in tails], device=device)
         shared_L = torch.tensor([head.shared for head in heads], device=device)
         padded = len({len(tail) for tail in tails}) > 1
-        tokens = Tokens(ids_LT, own_positions(shared_L, length_L, longest), own_mask(length_L, longest), padded)
-        cache = SharedCache(seats) if self._share else GrowingCache()
-        role_LT = torch.where(tokens.mask_AS > 0, PROMPT, PADDING).to(torch.int8)
+        position_LT, mask_LT = own_positions(shared_L, length_L, longest), own_mask(length_L, longest)
+        role_LT = torch.where(mask_LT > 0, PROMPT, PADDING).to(torch.int8)
+        cache = SharedCache(seats) if self._share else GrowingCache(room=longest)
+        size = max(1, self.mask_size // (len(tails) * longest))
         with steering.passing(seat_rows(steering, heads), role_LT, (PROMPT,)) as now:
-            states_LX = self.forward(cache, tokens, attention)
+            for start in range(0, longest, size):
+                piece = slice(start, start + size)
+                steering.set_roles(role_LT[:, piece])
+                tokens = Tokens(ids_LT[:, piece], position_LT[:, piece], mask_LT[:, : start + size], padded)
+                states_LX = self.forward(cache, tokens, attention)
         return Leaves(cache, tuple(heads), states_LX, now.counts_A4, now.traced())
 
     def forward(self, cache: GrowingCache, tokens: Tokens, attention: str = SHARED) -> Tensor:

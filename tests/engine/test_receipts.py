@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 from evalharness.concepts import ConceptBank
 from evalharness.engine import Engine
 from evalharness.engine.claims import build_claims
+from evalharness.engine.session import Session
 from evalharness.engine.stages import Stage, Stages, build_stages
 from evalharness.engine.steering import RowSteering, Seated
 from evalharness.engine.tracing import Probe
@@ -197,6 +199,27 @@ def test_the_same_rows_without_a_fault_pass(engine: Engine, bank: ConceptBank) -
     leaves_alone = healthy.describe()["stats"]["shared_tokens"]
     assert healthy.generate(fault_requests(4), bank) == engine.generate(fault_requests(4), bank)
     assert healthy.describe()["stats"]["shared_tokens"] > 2 * leaves_alone
+
+
+def finish(session: Session) -> None:
+    while session.pending:
+        session.step()
+
+
+@pytest.mark.parametrize(("repeats", "strays"), [(1, 1), (30, 2)], ids=["leaf", "beginning and leaf"])
+def test_rows_read_together_under_other_steerings_are_noticed(
+    engine: Engine, bank: ConceptBank, repeats: int, strays: int
+) -> None:
+    """If what is done to two prompts were taken for the same, one row's counts would stand for the other's."""
+    strengths = (0.1, 0.2)
+    requests = [Request(prompt=PROMPT * repeats, steering=Steering("calm", s), sampling=TEN) for s in strengths]
+    assert len(engine.generate(requests, bank)) == 2
+    with engine.session(bank) as session:
+        session.add(engine.row(index, request, bank) for index, request in enumerate(requests))
+        taken_for = session._incoming[0].prompt_steering
+        session._incoming = [replace(row, prompt_steering=taken_for) for row in session._incoming]
+        with pytest.raises(ReceiptError, match=f"{strays} tokens changed that should not"):
+            finish(session)
 
 
 def test_tables_and_claims_agree(bank: ConceptBank) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -10,8 +11,11 @@ import torch
 from evalharness.concepts import ConceptBank
 from evalharness.engine import Engine
 from evalharness.engine.decode import Decoder
+from evalharness.engine.head import Head
 from evalharness.engine.prefill import Reader
 from evalharness.engine.row import Row
+from evalharness.engine.shared_cache import Seat
+from evalharness.engine.tracing import Probe
 from evalharness.request import Request, Sampling, Steering
 from evalharness.testing import Architecture
 from tests.engine.plain import plain_generate
@@ -132,6 +136,46 @@ def test_a_long_beginning_is_read_in_pieces(engine: Engine, bank: ConceptBank) -
         whole.prefix.keys + whole.prefix.values, pieces.prefix.keys + pieces.prefix.values, strict=True
     ):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "shared"),
+    [(architecture, shared) for architecture in ("llama", "mistral", "gemma2") for shared in (0, 22)] + [("mpt", 0)],
+)
+def test_long_tails_are_read_in_pieces(checkpoint, bank: ConceptBank, architecture: str, shared: int) -> None:
+    """Small masks give the states, counts and traces of one pass, padding and sliding windows included."""
+    steerings = [Steering("calm", 0.3), Steering("happy", -0.2, layers=(0, 2))]
+    requests = [ask(steering, *range(30, 30 + tail)) for steering, tail in zip(steerings, (41, 17), strict=True)]
+    with Engine.load(checkpoint(architecture)) as engine:
+        reader, seats = Reader(engine._loaded, share=architecture != "mpt"), [Seat(None)] * 2
+        rows = [
+            Row(n, request, engine.render(request.prompt), 6, condition=n, shared=shared)
+            for n, request in enumerate(requests)
+        ]
+        with torch.inference_mode(), engine._steering(requests, bank, [Probe(2, "happy")]) as steering:
+            if shared:
+                prefix = reader.beginning(steering, rows).prefix
+                seats = [Seat(prefix, branch) for branch in range(2)]
+            whole = reader.leaves(steering, rows, seats)
+            reader.mask_size = 2 * whole.cache.length * 9
+            pieces = reader.leaves(steering, rows, seats)
+    assert whole.trace_LTK is not None
+    assert pieces.trace_LTK is not None
+    torch.testing.assert_close(whole.states_LX, pieces.states_LX, atol=1e-5, rtol=1e-5)
+    assert torch.equal(whole.counts_L4[:, :2], pieces.counts_L4[:, :2])
+    for place, row in enumerate(rows):
+        tail = slice(-row.tail_tokens, None)
+        torch.testing.assert_close(whole.trace_LTK[place, tail], pieces.trace_LTK[place, tail], atol=1e-5, rtol=1e-5)
+
+
+def test_a_model_that_is_used_as_a_whole_draws_the_same(engine: Engine, bank: ConceptBank) -> None:
+    """Without a head of its own, logits come from the model itself; drawing from them leaves them as they are."""
+    whole = Engine(replace(engine._loaded, head=Head(engine._loaded.model)))
+    whole._decoder = Decoder(whole._loaded, whole._detokenizer, tie_margin=1e9)
+    expected, found = engine.generate(grid(), bank), whole.generate(grid(), bank)
+    assert engine._loaded.head.linear is not None
+    assert [completion.token_ids for completion in found] == [completion.token_ids for completion in expected]
+    assert 0 < whole._decoder.stats.largest_drift < 1e-4
 
 
 def test_the_model_is_left_as_it_was(engine: Engine, bank: ConceptBank) -> None:
