@@ -152,7 +152,10 @@ class Held:
             branches |= {how: _Branch(beginning, branch) for branch, how in enumerate(heads)}
 
     def _read_leaves(self, reader: Reader, steering: RowSteering, chosen: Sequence[Row]) -> None:
-        heads = {row.leaf: row for row in chosen if row.leaf not in self._leaves}
+        heads: dict[int, Row] = {}
+        for row in chosen:
+            if row.leaf not in self._leaves:
+                heads.setdefault(row.leaf, row)
         seats = {leaf: self._seat(row) for leaf, row in heads.items()}
         order = sorted(heads, key=lambda leaf: (*_side_by_side(seats[leaf]), heads[leaf].tail_tokens, leaf))
         for part in _cut([heads[leaf].tail_tokens for leaf in order], reader.tokens_per_pass):
