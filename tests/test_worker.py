@@ -84,15 +84,16 @@ def test_a_cancelled_waiter_is_dropped(worker):
 
 
 def test_a_waiter_that_gives_up_while_others_run_costs_nothing_more(worker):
-    """Its row leaves the tensors; the row beside it ends as ever."""
-    endless = Sampling(max_new_tokens=200, ignore_eos=True)
-    patient = Request(prompt="Mail number 1.", sampling=Sampling(max_new_tokens=60, ignore_eos=True), seed=1)
+    """Its row leaves the tensors before it has ended; the row beside it ends as ever."""
+    shorter, longer = (Sampling(max_new_tokens=count, ignore_eos=True) for count in (150, 200))
+    patient = Request(prompt="Mail number 1.", sampling=longer, seed=1)
     direct = worker.call(lambda engine: engine.generate([patient]))[0]
+    before = worker.call(lambda engine: engine.describe()["stats"]["output_tokens"])
     results = []
 
     async def impatient() -> None:
         with anyio.move_on_after(0.05):
-            await worker.generate(Request(prompt="Mail number 2.", sampling=endless), None)
+            await worker.generate(Request(prompt="Mail number 2.", sampling=shorter), None)
 
     async def both() -> None:
         async with anyio.create_task_group() as group:
@@ -102,6 +103,7 @@ def test_a_waiter_that_gives_up_while_others_run_costs_nothing_more(worker):
     anyio.run(both)
     assert results == [direct]
     assert worker.rows_generated == 1
+    assert worker.call(lambda engine: engine.describe()["stats"]["output_tokens"]) == before + 200
 
 
 def test_rows_under_two_banks_are_served_one_after_the_other(worker):
