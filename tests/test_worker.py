@@ -91,13 +91,20 @@ def test_a_waiter_that_gives_up_while_others_run_costs_nothing_more(worker):
     before = worker.call(lambda engine: engine.describe()["stats"]["output_tokens"])
     results = []
 
-    async def impatient() -> None:
-        with anyio.move_on_after(0.05):
+    async def impatient(scope: anyio.CancelScope) -> None:
+        with scope:
             await worker.generate(Request(prompt="Mail number 2.", sampling=shorter), None)
 
+    async def give_up_once_both_run(scope: anyio.CancelScope) -> None:
+        while worker.progress is None or worker.progress.running < 2:
+            await anyio.sleep(0.001)
+        scope.cancel()
+
     async def both() -> None:
+        scope = anyio.CancelScope()
         async with anyio.create_task_group() as group:
-            group.start_soon(impatient)
+            group.start_soon(impatient, scope)
+            group.start_soon(give_up_once_both_run, scope)
             results.append(await worker.generate(patient, None))
 
     anyio.run(both)
