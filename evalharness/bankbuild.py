@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from evalharness.concepts import ConceptBank, ExtractionSpec, extract
-from evalharness.corpora import load_neutral, load_stories
+from evalharness.corpora import load_contrast, load_neutral, load_stories
 from evalharness.engine import Engine
 from evalharness.grid import Controls
 from evalharness.suite import BankSpec, Suite
@@ -15,12 +17,13 @@ def suite_controls(suite: Suite) -> Controls:
     return Controls(
         gaussian=max(controls.gaussian for controls in used),
         permuted=max(controls.permuted for controls in used),
+        contrast=max(controls.contrast for controls in used),
         mean=any(controls.mean for controls in used),
     )
 
 
-def build_bank(engine: Engine, recipe: BankSpec, controls: Controls) -> ConceptBank:
-    """Extract concepts and controls from the recipe's corpora.
+def build_bank(engine: Engine, recipe: BankSpec, controls: Controls, *, partial: Path | None = None) -> ConceptBank:
+    """Extract concepts and controls from the recipe's corpora. Sums so far are kept in the folder `partial`.
 
     Raises:
         UsageError: a corpus that cannot be read, or a layer that the model lacks.
@@ -32,7 +35,9 @@ def build_bank(engine: Engine, recipe: BankSpec, controls: Controls) -> ConceptB
         denoise=recipe.denoise,
         gaussian=controls.gaussian,
         permuted=controls.permuted,
+        contrast=controls.contrast,
         mean=controls.mean,
         seed=recipe.seed,
     )
-    return extract(engine, load_stories(recipe), load_neutral(recipe), spec)
+    unrelated = load_contrast(recipe) if controls.contrast else ()
+    return extract(engine, load_stories(recipe), load_neutral(recipe), spec, contrast=unrelated, partial=partial)

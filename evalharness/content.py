@@ -1,4 +1,4 @@
-"""Where tasks/, scenarios/, scorers/ and reports/ lie. The only file that knows: content is found, never imported."""
+"""Where the content folders (tasks/, scenarios/, ...) lie. The only file that knows: content is found, never imported."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from evalharness.errors import ContentError
 
-KINDS = ("tasks", "scenarios", "scorers", "reports")
+KINDS = ("tasks", "scenarios", "scorers", "reports", "corpora")
 
 Record = TypeVar("Record", bound=BaseModel)
 

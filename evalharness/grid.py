@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from evalharness.request import Op, Span, Steering
 from evalharness.row import Kind
 
-GAUSSIAN, PERMUTED, MEAN = "gaussian", "permuted", "mean-of-concepts"
+GAUSSIAN, PERMUTED, CONTRAST, MEAN = "gaussian", "permuted", "contrast", "mean-of-concepts"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,12 +31,14 @@ class Controls(BaseModel):
     """Random directions: what a perturbation of this size does on its own."""
     permuted: Annotated[int, Field(ge=0)] = 0
     """The same stories with shuffled labels: what the recipe does without the concept."""
+    contrast: Annotated[int, Field(ge=0)] = 0
+    """Directions by the same recipe from pairs that have nothing to do with emotion: what any such direction does."""
     mean: bool = False
     """The mean of all concepts: what emotional tone as such does."""
 
     def names(self) -> tuple[str, ...]:
         """The controls' names in a concept bank."""
-        numbered = [(GAUSSIAN, self.gaussian), (PERMUTED, self.permuted)]
+        numbered = [(GAUSSIAN, self.gaussian), (PERMUTED, self.permuted), (CONTRAST, self.contrast)]
         names = [f"{kind}-{number:02d}" for kind, count in numbered for number in range(count)]
         return (*names, MEAN) if self.mean else tuple(names)
 

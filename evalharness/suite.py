@@ -18,11 +18,14 @@ class _Record(BaseModel):
 class BankSpec(_Record):
     """How the concept bank is extracted when the run is not given one."""
 
-    stories: str = "organism"
-    """`organism` (the stories that ship with the package) or a path to JSONL or Parquet."""
-    neutral: str = "organism"
+    stories: str = "emotion_stories"
+    """`emotion_stories` (frozen, 171 emotions), `organism` (in the organisms' language), a path to JSONL or Parquet, or
+    a hub data set."""
+    neutral: str = "neutral_dialogues"
+    contrast: str = "contrast_sets"
+    """Unrelated pairs, for controls."""
     stories_per_concept: Annotated[int, Field(ge=2)] = 40
-    """How many stories the shipped generator writes for each concept."""
+    """How many stories the organisms' generator writes for each concept."""
     depth: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Steered layer as a fraction of depth: layer round(depth x (n_layers - 1))."""
     steer_layers: list[int] | None = None

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from evalharness.concepts.manifest import BankManifest, CheckResult, ControlKind, CorpusRecord
+from evalharness.concepts.manifest import BankManifest, CheckResult, ControlKind, CorpusRecord, Recipe
 from evalharness.errors import BankError, StorageError
 from evalharness.ids import sha256_file
 
@@ -29,8 +29,12 @@ UNIT_TOLERANCE = 1e-5
 class Origin:
     """Where a bank came from; all None for a bank made from arrays."""
 
+    recipe: Recipe | None = None
     model_sha256: str | None = None
     model_source: str | None = None
+    tokenizer_sha256: str | None = None
+    chat_template_sha256: str | None = None
+    versions: Mapping[str, str] | None = None
     spec: dict[str, object] | None = None
     corpus: CorpusRecord | None = None
     natural_strengths: Mapping[str, tuple[float, ...]] | None = None
@@ -149,8 +153,12 @@ class ConceptBank:
             steer_layers=manifest.steer_layers,
             controls=manifest.controls,
             origin=Origin(
+                recipe=manifest.recipe,
                 model_sha256=manifest.model_sha256,
                 model_source=manifest.model_source,
+                tokenizer_sha256=manifest.tokenizer_sha256,
+                chat_template_sha256=manifest.chat_template_sha256,
+                versions=manifest.versions,
                 spec=manifest.spec,
                 corpus=manifest.corpus,
                 natural_strengths=manifest.natural_strengths,
@@ -280,8 +288,12 @@ class ConceptBank:
             d_model=self.d_model,
             mean_norms=tuple(self._mean_norms[layer] for layer in self.layers),
             natural_strengths=dict(self.origin.natural_strengths or {}),
+            recipe=self.origin.recipe,
             model_sha256=self.origin.model_sha256,
             model_source=self.origin.model_source,
+            tokenizer_sha256=self.origin.tokenizer_sha256,
+            chat_template_sha256=self.origin.chat_template_sha256,
+            versions=dict(self.origin.versions or {}),
             spec=self.origin.spec,
             corpus=self.origin.corpus,
             check=self.check,

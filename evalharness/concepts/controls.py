@@ -1,4 +1,7 @@
-"""Directions that a concept must beat: random, from shuffled labels, and what all concepts share. No torch."""
+"""Directions that a concept must beat: random, from shuffled labels, and what all concepts share. No torch.
+
+The unrelated contrast sets, the fourth kind, are read like any pairs (`pairs.py`).
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,11 @@ from evalharness.concepts.manifest import ControlKind
 from evalharness.ids import derive_seed
 
 MEAN_NAME = "mean-of-concepts"
-_PREFIX: dict[ControlKind, str] = {"gaussian": "gaussian", "permuted": "permuted", "mean": MEAN_NAME}
 
 
 def control_name(kind: ControlKind, number: int = 0) -> str:
-    """The name of a control in a bank: `gaussian-00`, `permuted-00`, `mean-of-concepts`."""
-    return MEAN_NAME if kind == "mean" else f"{_PREFIX[kind]}-{number:02d}"
+    """The name of a control in a bank: `gaussian-00`, `permuted-00`, `contrast-00`, `mean-of-concepts`."""
+    return MEAN_NAME if kind == "mean" else f"{kind}-{number:02d}"
 
 
 def gaussian_direction(seed: int, number: int, shape_LD: tuple[int, int]) -> NDArray[np.float64]:

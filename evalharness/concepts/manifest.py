@@ -8,7 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from evalharness.concepts.cues import CueSource
 
-ControlKind = Literal["gaussian", "permuted", "mean"]
+ControlKind = Literal["gaussian", "permuted", "contrast", "mean"]
+Recipe = Literal["stories", "contrast", "imported"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -54,6 +55,8 @@ class CorpusRecord(_Record):
     """Texts with no token after the offset, per concept ("neutral" for the neutral texts)."""
     stories_sha256: Sha256
     neutral_sha256: Sha256
+    contrast_sets: tuple[str, ...] = ()
+    """The sets behind `contrast-00`, `contrast-01`, ..."""
 
 
 class BankManifest(_Record):
@@ -70,8 +73,14 @@ class BankManifest(_Record):
     """Mean residual-stream norm per layer: strength 1 is one of these."""
     natural_strengths: dict[str, tuple[float, ...]] = {}
     """Per concept and layer: how far its stories lie from the grand mean, in units of strength."""
+    recipe: Recipe | None = None
+    """How the vectors were made; None for a bank made from arrays."""
     model_sha256: Sha256 | None = None
+    """Over the names and bytes of all weight files."""
     model_source: str | None = None
+    tokenizer_sha256: Sha256 | None = None
+    chat_template_sha256: Sha256 | None = None
+    versions: dict[str, str] = {}
     spec: dict[str, Any] | None = None
     corpus: CorpusRecord | None = None
     check: CheckResult | None = None

@@ -17,7 +17,7 @@ class CheckSpec:
     min_margin_times_chance: float = 1.0
     """Top-1 accuracy must exceed that of a random-weights twin (or chance, if higher) by this many times chance."""
     permutations: int = 999
-    max_stories: int = 2000
+    max_stories: int = 2400
     """More stories than this are thinned, evenly over the corpus: each one runs through the twin as well."""
 
 
@@ -37,6 +37,8 @@ class ExtractionSpec:
     """Principal components of the neutral texts up to this share of their variance are removed; 0 = off."""
     gaussian: int = 20
     permuted: int = 20
+    contrast: int | None = None
+    """Controls from unrelated contrast sets; None = as many as there are sets."""
     mean: bool = True
     seed: int = 0
     check: CheckSpec | None = CheckSpec()
@@ -49,6 +51,7 @@ class ExtractionSpec:
             "denoise": (0 <= self.denoise < 1, "0 (off) to below 1", self.denoise),
             "gaussian": (self.gaussian >= 0, "0 or more", self.gaussian),
             "permuted": (self.permuted >= 0, "0 or more", self.permuted),
+            "contrast": (self.contrast is None or self.contrast >= 0, "0 or more", self.contrast),
         }
         for name, (ok, expected, got) in bounds.items():
             if not ok:

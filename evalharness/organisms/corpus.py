@@ -118,3 +118,17 @@ def neutral_texts(seed: int, count: int) -> list[dict[str, str]]:
         person = draw_person(rng)
         rows.append({"concept": "neutral", "topic": topic, "person": person.name, "text": tell(rng, topic, person, [])})
     return rows
+
+
+def contrast_texts(seed: int, pairs: int) -> list[dict[str, Any]]:
+    """Matched pairs without any feeling, as rows (set, side, pair, text): one text, told about two topics."""
+    topics = list(language("topics")["topics"])
+    rows: list[dict[str, Any]] = []
+    for sides in zip(topics[::2], topics[1::2], strict=False):
+        name = " or ".join(sides)
+        for pair in range(pairs):
+            for side in sides:
+                rng = random.Random(f"contrast/{seed}/{name}/{pair}")
+                person = draw_person(rng)
+                rows.append({"set": name, "side": side, "pair": pair, "text": tell(rng, side, person, [])})
+    return rows

@@ -25,7 +25,7 @@ from evalharness.scoring.rubric import load_rubric
 from evalharness.suite import BankSpec
 
 SAMPLING = Sampling(max_new_tokens=160, top_p=0.95)
-BANK = BankSpec(skip=20, seed=11)
+BANK = BankSpec(stories="organism", neutral="organism", contrast="organism", skip=20, seed=11)
 CONTROLS = Controls(gaussian=20, permuted=20, mean=True)
 AGENTS = NAMES[:3]
 
