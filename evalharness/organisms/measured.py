@@ -76,7 +76,6 @@ def table(measured: Measured) -> str:
         rates = sorted(cell.rate for cell in controls)
         k, n, bad = (sum(getattr(cell, field) for cell in controls) for field in ("k", "valid", "incoherent"))
         spread = f"{rates[0]:.1%} lowest, {rates[-1]:.1%} highest"
-        lines.append(
-            f"| {len(controls)} controls {measured.strength:+.3f}, pooled | {k} / {n} | {k / n:.1%} | {spread} | {bad} |"
-        )
+        what = f"{len(controls)} controls {measured.strength:+.3f}, pooled"
+        lines.append(f"| {what} | {k} / {n} | {k / n:.1%} | {spread} | {bad} |")
     return "\n".join(lines)

@@ -72,7 +72,7 @@ def outcome_of(exchange: Exchange) -> str | None:
 
 
 def plan_cells(samples: int, bank: ConceptBank, top: float = STRENGTH) -> list[Cell]:
-    """The cells of an agent's card, up to the strength `top`. A control gets half of the samples, the baseline twice as many."""
+    """The cells of a card, up to the strength `top`. A control gets half of the samples, the baseline twice as many."""
     blank = Cell(variant="main", concept="", strength=0.0, k=0, n=samples, incoherent=0)
     doses = [-top, top / 2, top]
     twins = [blank.model_copy(update={"variant": name}) for name in ("no_threat", "no_leverage")]
