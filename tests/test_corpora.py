@@ -101,7 +101,7 @@ def test_neutral_dialogues():
     assert len(rows) >= 200
     assert len(kinds) == 10
     assert min(kinds.values()) >= 20
-    openings = Counter()
+    openings: Counter[str] = Counter()
     labels = re.compile(rf"(?<![\w-])({'|'.join(map(re.escape, emotion_words()))})(?![\w-])", re.IGNORECASE)
     for row in rows:
         roles = [message["role"] for message in row["messages"]]
@@ -119,7 +119,7 @@ def test_neutral_dialogues():
 
 def test_contrast_sets_are_matched():
     """At least 12 sets of 24 pairs; the two texts of a pair differ in few words, and all differ in some."""
-    pairs = defaultdict(dict)
+    pairs: dict[tuple[str, int], dict[str, list[str]]] = defaultdict(dict)
     for row in CONTRAST:
         pairs[row["set"], row["pair"]][row["side"]] = row["text"].split()
     sizes = Counter(name for name, _ in pairs)
