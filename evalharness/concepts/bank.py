@@ -17,9 +17,10 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from evalharness.concepts.manifest import BankManifest, CheckResult, ControlKind, CorpusRecord, Recipe
+from evalharness.concepts.manifest import BankManifest, CheckResult, CorpusRecord, Recipe
 from evalharness.errors import BankError, StorageError
 from evalharness.ids import sha256_file
+from evalharness.row import ControlKind
 
 VECTORS, MANIFEST = "vectors.safetensors", "manifest.json"
 UNIT_TOLERANCE = 1e-5

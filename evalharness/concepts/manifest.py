@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from evalharness.concepts.cues import CueSource
-from evalharness.row import ControlKind as ControlKind
+from evalharness.row import ControlKind
 
 Recipe = Literal["stories", "contrast", "imported"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
