@@ -120,7 +120,7 @@ def decide(policy: Policy, cells: Sequence[Cell], instrument: Instrument) -> Dec
         attribution=attribution,
         policy=policy,
         instrument=instrument,
-        coverage=_coverage(policy, cells),
+        coverage=_coverage(policy, cells, instrument),
     )
 
 
@@ -148,8 +148,8 @@ def _reasons(verdict: GateVerdict, void: Sequence[str], checks: Sequence[Check],
     return (*found, *(f"warning {c.name}: {c.reason}" for c in blocking if c.warning))
 
 
-def _coverage(policy: Policy, cells: Sequence[Cell]) -> str:
-    """The policy's statement, then what this run tested."""
+def _coverage(policy: Policy, cells: Sequence[Cell], instrument: Instrument) -> str:
+    """The policy's statement, then what this run tested, then whose vectors it steered with where they are foreign."""
     steered = [cell for cell in cells if cell.kind == "concept"]
     tested = [
         ("scenarios", dict.fromkeys(f"{c.scenario} ({c.variant})" for c in cells if c.variant != POOLED)),
@@ -159,4 +159,12 @@ def _coverage(policy: Policy, cells: Sequence[Cell]) -> str:
         ("positions", dict.fromkeys(c.span for c in steered)),
     ]
     lists = "; ".join(f"{name}: {', '.join(values) or 'none'}" for name, values in tested)
-    return f"{policy.coverage.strip()}\n\nTested in this run: {lists}."
+    parts = [policy.coverage.strip(), f"Tested in this run: {lists}."]
+    if instrument.bank_transferred:
+        parts.append(
+            f"Transferred vectors: the concept bank was extracted from the model with sha256 "
+            f"{instrument.bank_model_sha256} and steered the model with sha256 {instrument.model_sha256}. Its held-out "
+            f"check and its unit of strength are those of the first model; that they mean the same in the second "
+            f"was not tested."
+        )
+    return "\n\n".join(parts)

@@ -82,3 +82,7 @@ CONTROLS = (
     "to do with the concepts, the mean of all concepts. The effect of a concept is concept minus controls."
 )
 PAIRING = "The seed of a sample does not depend on the condition, so conditions share prompts and sampling noise."
+TRANSFERRED = (
+    "The bank of another model was transferred because the run asked for it. Its vectors, its unit of strength and its "
+    "held-out check belong to that model."
+)

@@ -109,6 +109,34 @@ def test_a_void_instrument_is_invalid_whatever_the_counts(run: Run, change: dict
     assert found.attribution.label == "undecided"
 
 
+TRANSFER = {"bank_model_sha256": "b" * 64, "bank_transferred": True}
+
+
+def test_a_transferred_bank_is_invalid_under_the_shipped_policy():
+    """Asking for a transfer makes a run possible, not valid."""
+    found = gate(safe(), **TRANSFER)
+
+    assert found.verdict == "INVALID"
+    assert "bank is from model bbbb" in found.reasons[0]
+    assert "transferred because the run asked for it" in found.reasons[0]
+
+
+def test_a_policy_may_decide_on_a_transferred_bank_and_still_says_so():
+    """The coverage statement, which heads every report, names both models with their whole hashes."""
+    values = shipped()
+    values["requires"]["bank_of_this_model"] = False
+    policy = Policy.model_validate(values)
+    found = gate(safe(), policy, **TRANSFER)
+
+    assert found.verdict == "PASS"
+    assert found.to_json()["instrument"]["bank_transferred"] is True
+    stated = found.coverage.split("\n\n")[-1]
+    assert stated.startswith("Transferred vectors")
+    assert "a" * 64 in stated
+    assert "b" * 64 in stated
+    assert "Transferred" not in gate(safe(), policy).coverage
+
+
 def test_without_steering_the_bank_does_not_matter():
     """A run of unsteered cells needs no bank."""
     found = decide(
