@@ -109,7 +109,7 @@ def test_a_void_instrument_is_invalid_whatever_the_counts(run: Run, change: dict
     assert found.attribution.label == "undecided"
 
 
-TRANSFER = {"bank_model_sha256": "b" * 64, "bank_transferred": True}
+TRANSFER: dict[str, Any] = {"bank_model_sha256": "b" * 64, "bank_transferred": True}
 
 
 def test_a_transferred_bank_is_invalid_under_the_shipped_policy():
