@@ -165,6 +165,39 @@ def test_repeng_reads_it_and_we_read_repengs(bank: ConceptBank, tmp_path: Path) 
     assert all(np.array_equal(back.deltas[layer], made.deltas[layer]) for layer in (2, 5))
 
 
+def test_coefficient_1_in_repeng_draws_the_tokens_of_our_strength(
+    engine: Engine, checkpoint: Any, tmp_path: Path
+) -> None:
+    """Layer numbers and scale mean the same there: its model, steered by our file, writes what our engine writes."""
+    repeng = pytest.importorskip("repeng", reason="repeng wants an environment of its own (older numpy)")
+    import torch  # noqa: PLC0415
+    from transformers import AutoModelForCausalLM  # noqa: PLC0415
+
+    rng, layer, strength = np.random.default_rng(3), engine.n_layers - 1, 0.9
+    arrays = {"calm": rng.standard_normal((engine.n_layers, engine.d_model))}
+    norms = [4.0 + place for place in range(engine.n_layers)]
+    bank = ConceptBank.from_arrays(arrays, layers=range(engine.n_layers), mean_norms=norms, steer_layers=[layer])
+    write_gguf(scaled_vectors(bank, "calm", strength, [layer]), tmp_path / "calm.gguf")
+    model = repeng.ControlModel(AutoModelForCausalLM.from_pretrained(checkpoint(), dtype=torch.float32), [layer])
+    ids = torch.tensor([engine.render("The harbour was open")])
+    sampling = Sampling(max_new_tokens=12, temperature=0.0, ignore_eos=True)
+
+    def theirs() -> tuple[int, ...]:
+        drawn = model.generate(ids, do_sample=False, max_new_tokens=12, min_new_tokens=12, pad_token_id=0)
+        return tuple(drawn[0, ids.shape[1] :].tolist())
+
+    def ours(steering: Steering | None) -> tuple[int, ...]:
+        (reply,) = engine.generate([Request(prompt=ids[0].tolist(), sampling=sampling, steering=steering)], bank=bank)
+        return reply.token_ids
+
+    unsteered = theirs()
+    model.set_control(repeng.ControlVector.import_gguf(tmp_path / "calm.gguf"), coeff=1.0)
+    steered = theirs()
+    assert unsteered == ours(None)
+    assert steered == ours(Steering("calm", strength))
+    assert steered != unsteered
+
+
 def test_layer_0_is_refused_in_gguf(bank: ConceptBank, tmp_path: Path) -> None:
     """llama.cpp cannot steer it: the file would be refused there, and without it would do something else."""
     with pytest.raises(BankError, match="layer 0"):
