@@ -72,7 +72,7 @@ def import_(
     """Make a bank of another tool's vectors. Their unit of strength is measured on the model; they are not checked."""
     from evalharness.checkpoint import resolve_checkpoint
     from evalharness.concepts.gguf_file import read_gguf
-    from evalharness.concepts.imported import STRENGTHS, import_bank
+    from evalharness.concepts.imported import coefficient_strengths, import_bank
     from evalharness.concepts.lens_file import read_lens
     from evalharness.corpora import load_stories
     from evalharness.engine import Engine
@@ -86,12 +86,35 @@ def import_(
     with Engine.load(resolve_checkpoint(model)) as engine:
         bank = import_bank(engine, read, name, rows, skip=skip, steer_layers=steered, source=told)
     bank.save(out)
-    strengths = (bank.origin.spec or {})[STRENGTHS]
-    listed = ", ".join(f"{layer}: {value:.3g}" for layer, value in zip(bank.layers, strengths, strict=True))  # type: ignore[call-overload]
+    strengths = zip(bank.layers, coefficient_strengths(bank), strict=True)
+    listed = ", ".join(f"{layer}: {value:.3g}" for layer, value in strengths)
     console.print(f"{name} at layers {list(bank.layers)}, steered {list(bank.steer_layers)}; model {read.model_hint}")
     console.print(f"coefficient 1.0 of the file is strength, by layer: {listed}", soft_wrap=True)
     console.print("held-out check: never run; a run with this bank can only end INVALID", soft_wrap=True)
     console.print(f"written: {out}", soft_wrap=True)
+
+
+@vectors.command(epilog="Example: evalharness vectors compare banks/before banks/after --out runs/drift")
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="A", help="Bank of the earlier checkpoint.")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="Bank of the later checkpoint.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder for comparison.json, comparison.md and comparison.svg.")
+    ] = None,
+    different_corpora: Annotated[
+        bool, typer.Option("--different-corpora", help="Compare though recipes or texts differ, and say so.")
+    ] = False,
+) -> None:
+    """Show how concept vectors moved between two checkpoints of one architecture. Loads no model."""
+    from evalharness.concepts import ConceptBank
+    from evalharness.concepts.compare import compare_banks
+    from evalharness.report.bank_comparison import print_comparison, write_comparison
+
+    found = compare_banks(ConceptBank.load(first), ConceptBank.load(second), different_corpora=different_corpora)
+    print_comparison(found, console)
+    if out is not None:
+        files = write_comparison(found, out)
+        console.print(f"written: {', '.join(map(str, files))}", soft_wrap=True)
 
 
 def _layers(text: str) -> tuple[int, ...]:

@@ -73,6 +73,13 @@ def import_bank(  # noqa: PLR0913 - what is imported, for which model, measured 
     return bank.with_origin(origin)
 
 
+def coefficient_strengths(bank: ConceptBank) -> tuple[float, ...]:
+    """Per layer of an imported bank: the strength that coefficient 1 of its file is."""
+    told = (bank.origin.spec or {})[STRENGTHS]
+    assert isinstance(told, list)
+    return tuple(map(float, told))
+
+
 def mean_norms(engine: Engine, corpus: Stories, layers: Sequence[int], skip: int) -> tuple[Float64, int]:
     """Mean token norm per layer over the kept stories from the offset on, and the number of these tokens."""
     norm_L, n_tokens = np.zeros(len(layers)), 0
