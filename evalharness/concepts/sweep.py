@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from evalharness.concepts.bank import ConceptBank
@@ -37,7 +37,7 @@ class CalibrationSpec:
     strengths: tuple[float, ...] = STRENGTHS
     samples: int = 16
     """Texts per condition. One text is 1/samples of a share: a bar of 0.1 needs more than ten to be a bar."""
-    bars: GuardBars = GuardBars()
+    bars: GuardBars = field(default_factory=GuardBars)
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -59,7 +59,7 @@ class Corpora:
     stories: Iterable[StoryRow]
     neutral: Iterable[TextRow] = ()
     """Without neutral texts nothing is denoised."""
-    extraction: ExtractionSpec = ExtractionSpec()
+    extraction: ExtractionSpec = field(default_factory=ExtractionSpec)
     """`skip`, `denoise` and the bars of the check count here."""
 
 
@@ -68,7 +68,7 @@ def calibrate(
     bank: ConceptBank,
     corpora: Corpora,
     trial: Trial,
-    spec: CalibrationSpec = CalibrationSpec(),  # noqa: B008 - frozen
+    spec: CalibrationSpec = CalibrationSpec(),
 ) -> BankCalibration:
     """Sweep layers, then strengths at those that pass, and pick one layer with a ladder of strengths.
 

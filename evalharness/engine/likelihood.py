@@ -53,7 +53,7 @@ def log_likelihoods(
 
 
 def _scores(loaded: LoadedModel, states_NX: Tensor, targets_N: Tensor) -> Tensor:
-    """Log-probabilities of the targets, a few positions at a time: all logits at once are the largest tensor there is."""
+    """Log-probabilities of the targets, a few positions at a time: all logits at once would be the largest tensor."""
     size = max(1, LOGIT_BYTES // (4 * loaded.vocab_size))
     parts = []
     for some_MX, wanted_M in zip(states_NX.split(size), targets_N.split(size), strict=True):

@@ -14,7 +14,7 @@ CURVE_COLUMNS = ("concept", "strength", "nll ratio", "repetition", "ended", "for
 
 def layer_rows(found: BankCalibration) -> list[tuple[str, ...]]:
     """One row per swept layer; the picked one carries a star."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for layer in found.layers:
         window = "not steered" if layer.window is None else f"{layer.window:g}{'+' if layer.open_ended else ''}"
         rows.append(
@@ -35,7 +35,8 @@ def layer_rows(found: BankCalibration) -> list[tuple[str, ...]]:
 def curve_rows(found: BankCalibration) -> list[tuple[str, ...]]:
     """The unsteered texts, then every point at the picked layer."""
     base = found.unsteered
-    rows = [("(unsteered)", "0", "1.000", f"{base.repetition:.3f}", f"{base.ended:.3f}", _share(base.matched), "", "")]
+    shares = (f"{base.repetition:.3f}", f"{base.ended:.3f}", _share(base.matched))
+    rows: list[tuple[str, ...]] = [("(unsteered)", "0", "1.000", *shares, "", "")]
     for point in found.picked_layer.curve:
         read = point.coherence
         rows.append(
@@ -87,16 +88,17 @@ def calibration_markdown(found: BankCalibration, figure: str) -> str:
     bars = found.bars
     parts = [
         "# Calibration of a concept bank",
-        "\n".join(f"- {line}" for line in calibration_lines(found)),
-        f"- model {found.model_source}, sha256 {found.model_sha256}",
+        "\n".join(
+            f"- {line}" for line in (*calibration_lines(found), f"model {found.model_source}, {found.model_sha256}")
+        ),
         f"![Held-out check and guard by layer and strength]({figure})",
         "## Layers",
         _markdown_table(LAYER_COLUMNS, layer_rows(found)),
         f"## Strengths at layer {found.picked}",
         f"Usable: negative log-likelihood under the unsteered model at most {bars.max_nll_ratio:g} times that of "
-        f"unsteered texts, repetition at most {bars.max_repetition_rise:g} above theirs, the share that ends by itself "
-        f"(and matches the format) at most {bars.max_format_drop:g} below theirs. `norm` is the mean size of the change "
-        "relative to the residual stream, as the receipts show it.",
+        f"unsteered texts, repetition at most {bars.max_repetition_rise:g} above theirs, the shares that end by "
+        f"themselves and match the format at most {bars.max_format_drop:g} below theirs. `norm` is the mean size of "
+        "the change relative to the residual stream, as the receipts show it.",
         _markdown_table(CURVE_COLUMNS, curve_rows(found)),
     ]
     return "\n\n".join(parts) + "\n"
