@@ -21,6 +21,7 @@ from evalharness.concepts import (
     ExtractionSpec,
     Trial,
     calibrate,
+    check_bank,
     extract,
 )
 from evalharness.engine import Engine
@@ -114,6 +115,9 @@ def test_random_weights_pass_nowhere(engine: Engine, bank: ConceptBank) -> None:
     trial = Trial(prompts=["At five"], source="a test", sampling=Sampling(max_new_tokens=8))
     found = calibrate(engine, bank, corpora, trial, CalibrationSpec(layers=(1, 2), samples=4, strengths=(0.01,)))
     assert not any(layer.check.passed for layer in found.layers)
+    # Reading all layers at once gives what reading one does.
+    alone = check_bank(engine, bank.steered_at([2], None), stories, corpora.extraction)
+    assert found.layers[1].check == alone
     assert "no layer passed the held-out check" in found.reasons[0]
     assert [found.picked] == [layer.layer for layer in found.layers if layer.window is not None]
 
@@ -121,11 +125,11 @@ def test_random_weights_pass_nowhere(engine: Engine, bank: ConceptBank) -> None:
 def test_what_cannot_be_calibrated(engine: Engine, bank: ConceptBank) -> None:
     """Mistakes are told before any corpus is read."""
 
-    def unread() -> Any:
-        raise AssertionError("the corpus was read")
-        yield
+    class Unread(list[Any]):
+        def __len__(self) -> int:
+            raise AssertionError("the corpus was read")
 
-    corpora = Corpora(stories=unread())
+    corpora = Corpora(stories=Unread())
     trial = Trial(prompts=["At five"], source="a test", sampling=Sampling(max_new_tokens=8))
     with pytest.raises(BankError, match="no concept"):
         calibrate(engine, bank, corpora, trial, CalibrationSpec(concepts=("clam",)))

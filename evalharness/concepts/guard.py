@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from evalharness.concepts.calibration import Coherence, TrialRecord
 from evalharness.errors import UsageError
 from evalharness.ids import derive_seed, sha256_json
-from evalharness.quality import runs
 from evalharness.request import Completion, Prompt, Request, Sampling, Steering
 
 if TYPE_CHECKING:
@@ -124,14 +123,12 @@ def repetition(text: Completion) -> float:
 
     A loop of signs has no words, and some scripts have no spaces.
     """
-    tokens = text.token_ids
-    return max(
-        _repeated(runs(text.text, RUN)), _repeated([tokens[at : at + RUN] for at in range(len(tokens) - RUN + 1)])
-    )
+    return max(_repeated(re.findall(r"[\w'-]+", text.text.lower())), _repeated(text.token_ids))
 
 
-def _repeated(found: Sequence[Hashable]) -> float:
-    return 1 - len(set(found)) / len(found) if found else 0.0
+def _repeated(pieces: Sequence[Hashable]) -> float:
+    runs = [tuple(pieces[at : at + RUN]) for at in range(len(pieces) - RUN + 1)]
+    return 1 - len(set(runs)) / len(runs) if runs else 0.0
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -12,6 +12,7 @@ from typing import Any
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from evalharness.concepts import BankCalibration
 from evalharness.concepts.calibration import CurvePoint
@@ -40,7 +41,9 @@ def calibration_svg(found: BankCalibration) -> str:
         _draw_curve(axes[0, 1], found, lambda point: point.nll_ratio)
         axes[0, 1].axhline(found.bars.max_nll_ratio, color=_LIMIT, linestyle=(0, (6, 3)), label="limit")
         axes[0, 1].set_yscale("log")
-        axes[0, 1].set_title(f"layer {found.picked}: NLL under the unsteered model, times unsteered", loc="left")
+        axes[0, 1].yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes[0, 1].yaxis.set_minor_formatter(NullFormatter())
+        axes[0, 1].set_title(f"layer {found.picked}: NLL, times unsteered", loc="left")
         axes[0, 1].legend(frameon=False)
         _draw_curve(axes[1, 1], found, lambda point: point.coherence.repetition)
         limit = found.unsteered.repetition + found.bars.max_repetition_rise
