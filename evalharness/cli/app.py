@@ -17,7 +17,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 vectors = typer.Typer(
-    help="Concept banks: build, check, show, export, import, compare.", no_args_is_help=True, rich_markup_mode=None
+    help="Concept banks: build, check, calibrate, show, export, import, compare.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 organism = typer.Typer(help="The known-answer models that ship along.", no_args_is_help=True, rich_markup_mode=None)
 scenarios = typer.Typer(help="Scenario files: list, show, check.", no_args_is_help=True, rich_markup_mode=None)

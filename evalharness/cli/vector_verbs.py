@@ -1,14 +1,15 @@
-"""Verbs of concept banks: build, check, show."""
+"""Verbs of concept banks: build, check, calibrate, show."""
 
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from evalharness.cli.app import Model, Out, Seed, console, vectors, words
+from evalharness.cli.app import Model, Out, Seed, console, numbers, vectors, words
 
 BankFolder = Annotated[Path, typer.Argument(help="A bank folder.")]
 STORIES = (
@@ -107,6 +108,87 @@ def check(
     result = check_bank(engine, loaded, load_stories(recipe), spec, neutral=load_neutral(recipe))
     console.print_json(result.model_dump_json())
     return 0 if result.passed else 1
+
+
+@vectors.command(
+    epilog="Example: evalharness vectors calibrate banks/emotional --model organism:emotional --stories organism "
+    "--neutral organism --scenario blackmail/organism --apply"
+)
+def calibrate(
+    bank: BankFolder,
+    model: Model,
+    stories: Annotated[str, typer.Option("--stories", help=STORIES)] = "emotion_stories",
+    neutral: Annotated[str, typer.Option("--neutral", help=NEUTRAL)] = "neutral_dialogues",
+    skip: Annotated[
+        int | None, typer.Option("--skip", min=0, help="Story tokens that are left out; without it as in the bank.")
+    ] = None,
+    layers: Annotated[
+        str | None, typer.Option("--layers", help="Layers to try: 8,9. Without it the bank's from 40 to 75 % of depth.")
+    ] = None,
+    concepts: Annotated[
+        str | None, typer.Option("--concepts", help="Concepts to steer. Without it desperate,calm where there are.")
+    ] = None,
+    strengths: Annotated[
+        str | None, typer.Option("--strengths", help="Strengths to try with both signs: 0.05,0.1")
+    ] = None,
+    samples: Annotated[int, typer.Option("--samples", min=1, help="Texts per condition.")] = 16,
+    prompts: Annotated[
+        str | None, typer.Option("--prompts", help="JSONL or Parquet with text or messages. Else everyday questions.")
+    ] = None,
+    scenario: Annotated[str | None, typer.Option("--scenario", help="Prompts of this scenario instead.")] = None,
+    variant: Annotated[str, typer.Option("--variant", help="With --scenario.")] = "main",
+    max_new_tokens: Annotated[
+        int | None, typer.Option("--max-new-tokens", min=1, help="Without it the scenario's, or 128.")
+    ] = None,
+    form: Annotated[
+        str | None, typer.Option("--format", help="Regular expression found in an answer of the right form.")
+    ] = None,
+    max_nll_ratio: Annotated[
+        float, typer.Option("--max-nll-ratio", min=0.01, help="Steered against unsteered negative log-likelihood.")
+    ] = 1.25,
+    seed: Seed = 1,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder to write to: BANK/calibration.")] = None,
+    apply: Annotated[bool, typer.Option("--apply", help="Make the picked layer the bank's steer layer.")] = False,
+) -> int:
+    """Find the layer and the strengths that a bank can be steered with. Exit code 1 where there are none."""
+    from evalharness import calibrating
+    from evalharness.checkpoint import resolve_checkpoint
+    from evalharness.concepts import CalibrationSpec, ConceptBank
+    from evalharness.concepts.calibration import GuardBars
+    from evalharness.concepts.sweep import STRENGTHS
+    from evalharness.engine import Engine
+    from evalharness.report.calibration import calibration_lines, calibration_table
+
+    if prompts is not None and scenario is not None:
+        raise typer.BadParameter("--prompts and --scenario exclude one another")
+    tried = numbers(strengths)
+    spec = CalibrationSpec(
+        layers=None if layers is None else tuple(int(layer) for layer in numbers(layers) or ()),
+        concepts=None if concepts is None else tuple(words(concepts) or ()),
+        strengths=STRENGTHS if tried is None else tuple(tried),
+        samples=samples,
+        bars=GuardBars(max_nll_ratio=max_nll_ratio),
+        seed=seed,
+    )
+    loaded = ConceptBank.load(bank)
+    engine = Engine.load(resolve_checkpoint(model))
+    if scenario is not None:
+        trial = calibrating.scenario_trial(scenario, variant, samples, seed, max_new_tokens)
+    elif prompts is not None:
+        trial = calibrating.file_trial(prompts, samples, max_new_tokens)
+    else:
+        trial = calibrating.dialogue_trial(engine, samples, max_new_tokens)
+    corpora = calibrating.corpora_of(loaded, stories, neutral, skip, seed)
+    folder = out or bank / "calibration"
+    found = calibrating.calibrate_into(engine, loaded, corpora, replace(trial, format=form), spec, folder)
+    console.print(calibration_table(found))
+    for line in calibration_lines(found):
+        console.print(line, soft_wrap=True)
+    console.print(f"written: {folder}", soft_wrap=True)
+    if apply:
+        done = calibrating.apply(loaded, found, bank)
+        console.print(f"bank now steers layer {found.picked}" if done else "bank left as it was")
+    return 1 if found.reasons else 0
 
 
 @vectors.command(epilog="Example: evalharness vectors show banks/emotional")

@@ -296,6 +296,18 @@ class ConceptBank:
         """The same bank with the result of a held-out check."""
         return self._copy(self.origin, check, self.transferred_to)
 
+    def steered_at(self, layers: Sequence[int], check: CheckResult | None) -> ConceptBank:
+        """The same bank with other steer layers and the check made there: that of other layers says nothing.
+
+        Raises:
+            BankError: a layer that the bank lacks.
+        """
+        for layer in layers:
+            self._place(layer)
+        bank = self._copy(self.origin, check)
+        bank.steer_layers = tuple(sorted(set(layers)))
+        return bank
+
     def with_origin(self, origin: Origin) -> ConceptBank:
         """The same bank with a record of where it came from."""
         return self._copy(

@@ -42,7 +42,7 @@ def story_means(
     spec: ExtractionSpec,
 ) -> NDArray[np.float32]:
     """Denoised means [X, K, D] of the chosen stories at these layers."""
-    means_XKD = np.zeros((len(chosen_X), len(layers), engine.d_model))
+    means_XKD = np.zeros((len(chosen_X), len(layers), engine.d_model), np.float32)
 
     def ids_of(slot: int) -> tuple[int, ...]:
         return token_ids(engine, corpus.rows[int(corpus.kept_S[chosen_X[slot]])])
@@ -50,7 +50,7 @@ def story_means(
     for story in text_means(engine, ids_of, range(len(chosen_X)), layers, spec.skip):
         means_XKD[story.text] = story.mean_LD
     basis_L = neutral_components(engine, neutral, layers, spec.skip, spec.denoise)
-    return remove(means_XKD.astype(np.float32), basis_L).astype(np.float32)
+    return remove(means_XKD, basis_L).astype(np.float32)
 
 
 def check_stories(
@@ -70,6 +70,35 @@ def check_stories(
         twins = [story_means(twin, corpus, chosen_X, neutral, at, spec) for at in (layers, [0])]
     bars = spec.check or CheckSpec()
     return decide(corpus.held_out(chosen_X), means_XKD, twins, layers=tuple(layers), bars=bars)
+
+
+def check_layers(
+    engine: Engine,
+    stories: Iterable[StoryRow],
+    neutral: Iterable[TextRow],
+    layers: Sequence[int],
+    spec: ExtractionSpec = ExtractionSpec(),  # noqa: B008 - frozen
+) -> tuple[CheckResult, ...]:
+    """The held-out check at each of these layers by itself. Model and twin read each corpus once, for all layers.
+
+    Without neutral texts nothing is denoised.
+
+    Raises:
+        BankError: the stories break the rules of `extract`.
+    """
+    corpus = read_stories(engine, stories, spec.skip)
+    rows = list(neutral)
+    quiet = read_neutral(engine, rows, spec.skip) if rows and spec.denoise else Neutral()
+    chosen_X = chosen_stories(corpus, spec.check)
+    means_XKD = story_means(engine, corpus, chosen_X, quiet, layers, spec)
+    with engine.random_twin(TWIN_SEED) as twin:
+        # Block 0 comes last: the twin's second place, whatever the layer (see `check_stories`).
+        twin_XKD = story_means(twin, corpus, chosen_X, quiet, [*layers, 0], spec)
+    held_out, bars = corpus.held_out(chosen_X), spec.check or CheckSpec()
+    return tuple(
+        decide(held_out, means_XKD[:, [k]], [twin_XKD[:, [k]], twin_XKD[:, [len(layers)]]], layers=(layer,), bars=bars)
+        for k, layer in enumerate(layers)
+    )
 
 
 def check_bank(

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from evalharness.engine.claims import build_claims
 from evalharness.engine.decode import Decoder
+from evalharness.engine.likelihood import log_likelihoods
 from evalharness.engine.model import LoadedModel, load_model, random_twin
 from evalharness.engine.prefill import Reader
 from evalharness.engine.row import Row, RowResult
@@ -242,6 +243,33 @@ class Engine:
             for place, number in enumerate(numbers):
                 rows = [seen[layer][place, : lengths[number].prompt] for layer in chosen]
                 yield number, torch.stack(rows).to(torch.float32)
+
+    def log_likelihoods(
+        self, prompt_ids: Sequence[Sequence[int]], continuation_ids: Sequence[Sequence[int]]
+    ) -> list[tuple[float, ...]]:
+        """How likely each continuation is after its prompt for the unsteered model, in the order given.
+
+        Natural log-probabilities of every token of the continuation at temperature 1, whoever wrote it.
+
+        Raises:
+            UsageError: lists of different lengths, an empty prompt or continuation, or more tokens than the context.
+        """
+        if len(prompt_ids) != len(continuation_ids):
+            raise UsageError(
+                "Every continuation needs its prompt.",
+                expected=f"{len(continuation_ids)} prompts",
+                got=f"{len(prompt_ids)}",
+            )
+        for row, (prompt, continuation) in enumerate(zip(prompt_ids, continuation_ids, strict=True)):
+            if not prompt or not continuation or len(prompt) + len(continuation) > self.model_length:
+                raise UsageError(
+                    "A continuation cannot be scored.",
+                    expected=f"prompt and continuation not empty, together at most {self.model_length} tokens",
+                    got=f"{len(prompt)} + {len(continuation)} tokens",
+                    where=f"row {row}",
+                )
+        scored = dict(log_likelihoods(self._loaded, prompt_ids, continuation_ids))
+        return [scored[row] for row in range(len(prompt_ids))]
 
     def random_twin(self, seed: int = 0) -> Engine:
         """An engine of the same architecture and tokenizer with random weights: what nothing learnt looks like."""

@@ -34,6 +34,11 @@ class Head:
         hidden: Tensor = self.body(**inputs).last_hidden_state
         return hidden[:, -1]
 
+    def states(self, **inputs: Any) -> Tensor:
+        """The same at every position: `[A, T, D]`, or `[A, T, V]`."""
+        result: Tensor = self.body(**inputs).logits if self.linear is None else self.body(**inputs).last_hidden_state
+        return result
+
     def logits(self, states_AX: Tensor, out_AV: Tensor | None = None) -> Tensor:
         """float32 logits `[A, V]` of these states, in `out_AV` where one is given and fits.
 
