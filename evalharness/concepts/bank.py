@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from evalharness.concepts.manifest import BankManifest, CheckResult, ControlKind, CorpusRecord, Recipe
+from evalharness.concepts.manifest import BankManifest, BatteryVerdict, CheckResult, ControlKind, CorpusRecord, Recipe
 from evalharness.errors import BankError, StorageError
 from evalharness.ids import sha256_file
 
@@ -53,6 +53,7 @@ class ConceptBank:
         controls: Mapping[str, ControlKind] | None = None,
         origin: Origin | None = None,
         check: CheckResult | None = None,
+        battery: BatteryVerdict | None = None,
     ) -> None:
         """Use `from_arrays`, `load` or `extract`."""
         self._vectors = dict(vectors)
@@ -63,6 +64,7 @@ class ConceptBank:
         self.controls: dict[str, ControlKind] = dict(controls or {})
         self.origin = origin or Origin()
         self.check = check
+        self.battery = battery
 
     @classmethod
     def from_arrays(
@@ -164,6 +166,7 @@ class ConceptBank:
                 natural_strengths=manifest.natural_strengths,
             ),
             check=manifest.check,
+            battery=manifest.battery,
         )
 
     def save(self, folder: str | Path) -> None:
@@ -251,14 +254,24 @@ class ConceptBank:
             )
 
     def with_check(self, check: CheckResult | None) -> ConceptBank:
-        """The same bank with the result of a held-out check."""
-        return self._copy(self.origin, check)
+        """The same bank with the result of a held-out check, which takes the place of any earlier verdict."""
+        return self._copy(self.origin, check, None)
+
+    def with_battery(self, held_out: CheckResult, battery: BatteryVerdict) -> ConceptBank:
+        """The same bank with the verdict of the whole battery: `check` keeps the held-out numbers and gets its verdict.
+
+        So a run needs to look at `check` only, and a bank whose battery failed cannot carry a verdict.
+        """
+        check = held_out.model_copy(update={"passed": battery.passed, "reasons": battery.reasons})
+        return self._copy(self.origin, check, battery)
 
     def with_origin(self, origin: Origin) -> ConceptBank:
         """The same bank with a record of where it came from."""
-        return self._copy(replace(self.origin, **{k: getattr(origin, k) for k in Origin.__slots__}), self.check)
+        return self._copy(
+            replace(self.origin, **{k: getattr(origin, k) for k in Origin.__slots__}), self.check, self.battery
+        )
 
-    def _copy(self, origin: Origin, check: CheckResult | None) -> ConceptBank:
+    def _copy(self, origin: Origin, check: CheckResult | None, battery: BatteryVerdict | None) -> ConceptBank:
         return ConceptBank(
             self._vectors,
             self.layers,
@@ -267,6 +280,7 @@ class ConceptBank:
             controls=self.controls,
             origin=origin,
             check=check,
+            battery=battery,
         )
 
     def _place(self, layer: int) -> int:
@@ -297,6 +311,7 @@ class ConceptBank:
             spec=self.origin.spec,
             corpus=self.origin.corpus,
             check=self.check,
+            battery=self.battery,
             vectors_sha256=vectors_sha256,
         )
 

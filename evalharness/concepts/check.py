@@ -112,7 +112,7 @@ def decide(
     twin = max((read_held_out(held_out, twin_SKD) for twin_SKD in twins_SKD), key=lambda readings: readings.top1)
     n_concepts = len(set(held_out.labels))
     chance = 1 / n_concepts
-    p_value = _permutation_p(model, bars.permutations)
+    p_value = permutation_p(model.predicted_S, model.true_S, bars.permutations)
     margin = model.top1 - max(twin.top1, chance)
     needed, least = bars.min_times_chance * chance, bars.min_margin_times_chance * chance
     twin_p = _paired_p(model, twin)
@@ -157,13 +157,11 @@ def _paired_p(model: Readings, twin: Readings) -> float:
     return float(tail / 2**n)
 
 
-def _permutation_p(readings: Readings, permutations: int) -> float:
+def permutation_p(predicted_S: NDArray[np.intp], true_S: NDArray[np.intp], permutations: int) -> float:
     """Share of shuffled truths that agree with the predictions at least as often as the real ones."""
-    if readings.n == 0:
+    if len(true_S) == 0:
         return 1.0
     rng = np.random.default_rng(0)
-    hits = int((readings.predicted_S == readings.true_S).sum())
-    beaten = sum(
-        int((readings.predicted_S == rng.permutation(readings.true_S)).sum()) >= hits for _ in range(permutations)
-    )
+    hits = int((predicted_S == true_S).sum())
+    beaten = sum(int((predicted_S == rng.permutation(true_S)).sum()) >= hits for _ in range(permutations))
     return (1 + beaten) / (1 + permutations)
