@@ -101,7 +101,8 @@ def _rank_of_truth(
     vector_CKD, at_KD = mean_CKD - centre_KD, x_SKD[story] - centre_KD
     sizes = np.linalg.norm(vector_CKD, axis=-1) * np.linalg.norm(at_KD, axis=-1)
     cosine_C = ((vector_CKD * at_KD).sum(-1) / np.maximum(sizes, 1e-300)).mean(-1)
-    return _Rank(int((cosine_C > cosine_C[truth]).sum()), int(cosine_C.argmax()))
+    # Ties count against: where nothing differs, nothing was read.
+    return _Rank(int((cosine_C >= cosine_C[truth]).sum()) - 1, int(cosine_C.argmax()))
 
 
 def decide(

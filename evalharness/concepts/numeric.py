@@ -2,6 +2,7 @@
 
 Reported, never required: six templates give about a dozen signs, those of one template hang together, and a model that
 knows little of medicine or money fails them with good vectors. A table far from chance, either way, is worth a look.
+Cosines rank the values as projections would while the number moves the residual less than the templates differ.
 N messages, K layers, D width.
 """
 
