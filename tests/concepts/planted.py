@@ -27,7 +27,7 @@ TOPICS = 4
 CUES = {concept: tuple(f"{concept}{letter}" for letter in "abcdef"[: TOPICS + 2]) for concept in CONCEPTS}
 """One word for each topic's stories and two that stand in scenarios only: what they share is the mark, not the word."""
 DOSES = (1, 2, 3, 4)
-"""Numbers that are words too, and carry a little of the first concept's mark in this proportion, and nothing else of their own."""
+"""Numbers that are words too, and carry a trace of the first concept's mark in this proportion."""
 PAD, END, UNKNOWN = "<pad>", "<eos>", "<unk>"
 _WORDS = (PAD, END, UNKNOWN, *PLAIN, *(cue for cues in CUES.values() for cue in cues), *map(str, DOSES))
 LAST_WORD = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
@@ -79,7 +79,7 @@ def _set_weights(model: Any) -> None:
             embedding[_WORDS.index(cue), 48 + unit] = MARK
     for dose in DOSES:
         embedding[_WORDS.index(str(dose))] = embedding[_WORDS.index(PLAIN[0])]
-        embedding[_WORDS.index(str(dose)), 48] = MARK * dose / 50
+        embedding[_WORDS.index(str(dose)), 48] = MARK * dose / 1000
     embedding[0, 48 + len(CONCEPTS)] = MARK
     directions = np.concatenate([planted(), rng.standard_normal((1, WIDTH)) * np.isin(range(WIDTH), FREE)])
     with torch.no_grad():
