@@ -1,13 +1,16 @@
-"""A suite's recipe -> a concept bank, with the controls that its grids ask for and the result of the held-out check."""
+"""A recipe -> a concept bank, with the controls that grids ask for and the result of the held-out check."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from evalharness.concepts import ConceptBank, ExtractionSpec, extract
-from evalharness.corpora import load_contrast, load_neutral, load_stories
+from evalharness.concepts import ConceptBank, ExtractionSpec, extract, extract_pairs
+from evalharness.corpora import load_contrast, load_neutral, load_stories, read_rows
 from evalharness.engine import Engine
 from evalharness.grid import Controls
+from evalharness.quality import emotion_words
+from evalharness.selfwritten import Writing, Written, write_stories
 from evalharness.suite import BankSpec, Suite
 
 
@@ -28,7 +31,38 @@ def build_bank(engine: Engine, recipe: BankSpec, controls: Controls, *, partial:
     Raises:
         UsageError: a corpus that cannot be read, or a layer that the model lacks.
     """
-    spec = ExtractionSpec(
+    spec = _extraction(recipe, controls)
+    unrelated = load_contrast(recipe) if controls.contrast else ()
+    return extract(engine, load_stories(recipe), load_neutral(recipe), spec, contrast=unrelated, partial=partial)
+
+
+def build_pair_bank(engine: Engine, pairs: str, recipe: BankSpec, controls: Controls) -> ConceptBank:
+    """The same from matched pairs (JSONL, Parquet or hub data set with concept, side, pair, text or messages).
+
+    Raises:
+        UsageError: a corpus that cannot be read, or a layer that the model lacks.
+        BankError: pairs that do not match up.
+    """
+    unrelated = load_contrast(recipe) if controls.contrast else ()
+    rows = read_rows(pairs, ("side", "pair"))
+    return extract_pairs(engine, rows, load_neutral(recipe), _extraction(recipe, controls), contrast=unrelated)
+
+
+def write_own_stories(
+    engine: Engine, concepts: Sequence[str] | None, scale: tuple[int, int], seed: int, folder: Path
+) -> Written:
+    """Let the checkpoint write stories for these concepts, or all that ship along; `scale` is topics, stories each.
+
+    Raises:
+        UsageError: the folder holds stories of another task.
+    """
+    names = tuple(concepts) if concepts else tuple(emotion_words())
+    writing = Writing(concepts=names, topics=scale[0], per_topic=scale[1], seed=seed)
+    return write_stories(engine, writing, folder)
+
+
+def _extraction(recipe: BankSpec, controls: Controls) -> ExtractionSpec:
+    return ExtractionSpec(
         steer_layers=None if recipe.steer_layers is None else tuple(recipe.steer_layers),
         depth=recipe.depth,
         skip=recipe.skip,
@@ -39,5 +73,3 @@ def build_bank(engine: Engine, recipe: BankSpec, controls: Controls, *, partial:
         mean=controls.mean,
         seed=recipe.seed,
     )
-    unrelated = load_contrast(recipe) if controls.contrast else ()
-    return extract(engine, load_stories(recipe), load_neutral(recipe), spec, contrast=unrelated, partial=partial)

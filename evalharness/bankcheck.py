@@ -14,8 +14,10 @@ from evalharness.concepts.battery_record import Battery
 from evalharness.concepts.norms import read_norms
 from evalharness.corpora import ORGANISM, load_neutral, load_stories, numeric_templates, read_scenarios
 from evalharness.engine import Engine
+from evalharness.selfwritten import STORIES
 from evalharness.suite import BankSpec
 
+SELF = "self"
 CHECK = "check"
 """The folder inside of a bank's that holds its check."""
 NO_ORGANISM_SCENARIOS = "no scenarios in the language of the organisms"
@@ -27,8 +29,9 @@ IMPLICIT, NONE = "implicit_scenarios", "none"
 class CheckRequest:
     """What a user may choose."""
 
-    stories: str = ORGANISM
-    neutral: str = ORGANISM
+    stories: str = "emotion_stories"
+    """As in a suite's recipe, or `self`: those that the checkpoint wrote when the bank was built."""
+    neutral: str = "neutral_dialogues"
     scenarios: str | None = None
     """`implicit_scenarios` (English), a file with concept and text, or `none`; None = by the stories."""
     skip: int | None = None
@@ -43,13 +46,14 @@ def check_folder(engine: Engine, folder: Path, request: CheckRequest) -> Battery
     """Run the battery on a stored bank, write its results, and put the verdict into the bank's manifest.
 
     Raises:
-        BankError: no bank, or one of another model.
+        BankError: no bank, one of another model, or one whose concepts have no story (one made from pairs, perhaps).
         ContentError: a corpus or norms that cannot be read.
         StorageError: results or manifest cannot be written.
     """
     bank = ConceptBank.load(folder)
     bank.require_model(engine.model_sha256)
-    recipe = BankSpec(stories=request.stories, neutral=request.neutral, seed=request.seed)
+    stories = str(folder / SELF / STORIES) if request.stories == SELF else request.stories
+    recipe = BankSpec(stories=stories, neutral=request.neutral, seed=request.seed)
     battery = run_battery(
         engine, bank, load_stories(recipe), material_for(recipe, request), reading_spec(bank, request)
     )

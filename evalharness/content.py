@@ -1,4 +1,4 @@
-"""Where the content folders (tasks/, scenarios/, ...) lie. The only file that knows: content is found, never imported."""
+"""Where the content folders (tasks/, scenarios/, ...) lie. Only this file knows: content is found, never imported."""
 
 from __future__ import annotations
 

@@ -37,6 +37,9 @@ def verify(
     weights: Annotated[
         Path | None, typer.Option("--weights", help="A checkpoint folder instead of the shipped one.")
     ] = None,
+    strength: Annotated[
+        float, typer.Option("--strength", min=0.01, max=0.25, help="The strength s of the bounds.")
+    ] = 0.25,
     card: Annotated[
         bool, typer.Option("--card", help="Write the model card and card.json beside the weights.")
     ] = False,
@@ -44,4 +47,4 @@ def verify(
     """Measure again what the model card says, from the weights."""
     from evalharness.organisms.verify import verify as verify_organism
 
-    console.print(verify_organism(name, samples=samples, seed=seed, weights=weights, card=card))
+    console.print(verify_organism(name, samples=samples, seed=seed, weights=weights, strength=strength, card=card))

@@ -2,62 +2,102 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from evalharness.cli.app import Model, Out, Seed, console, vectors
+from evalharness.cli.app import Model, Out, Seed, console, vectors, words
 
 if TYPE_CHECKING:
     from evalharness.concepts.battery_record import Battery
 
 BankFolder = Annotated[Path, typer.Argument(help="A bank folder.")]
 SCENARIOS = "implicit_scenarios (English), none, or a file with concept, text; else by the stories."
-STORIES = "organism: the stories that ship along; or a JSONL or Parquet file with concept, topic, text."
+STORIES = (
+    "emotion_stories (171 emotions, ships along), organism (in the organisms' language), self (the checkpoint writes "
+    "its own), or JSONL, Parquet or a hub data set with concept, topic, text."
+)
+NEUTRAL = "neutral_dialogues, organism, or JSONL, Parquet or a hub data set with text or messages."
 
 
-@vectors.command(epilog="Example: evalharness vectors build --model organism:emotional --skip 20 --out banks/emotional")
+@vectors.command(
+    epilog="Example: evalharness vectors build --model organism:emotional --stories organism --neutral organism "
+    "--contrast organism --skip 20 --out banks/emotional"
+)
 def build(
     model: Model,
     out: Out,
-    stories: Annotated[str, typer.Option("--stories", help=STORIES)] = "organism",
-    neutral: Annotated[str, typer.Option("--neutral", help="organism, or a file with the field text.")] = "organism",
+    stories: Annotated[str, typer.Option("--stories", help=STORIES)] = "emotion_stories",
+    neutral: Annotated[str, typer.Option("--neutral", help=NEUTRAL)] = "neutral_dialogues",
+    contrast: Annotated[
+        str, typer.Option("--contrast", help="Unrelated pairs for controls: contrast_sets, organism, or a file.")
+    ] = "contrast_sets",
+    pairs: Annotated[
+        str | None,
+        typer.Option("--pairs", help="Difference of means over matched pairs (concept, side, pair, text) instead."),
+    ] = None,
     layers: Annotated[str | None, typer.Option("--layers", help="Steered layers: 8,9. Without it by --depth.")] = None,
     depth: Annotated[float, typer.Option("--depth", help="Steered layer as a fraction of depth.")] = 0.5,
-    skip: Annotated[int, typer.Option("--skip", min=0, help="Tokens at a story's start that are left out.")] = 50,
+    skip: Annotated[
+        int | None,
+        typer.Option("--skip", min=0, help="Tokens at a text's start that are left out: 50, or 0 for --pairs."),
+    ] = None,
     denoise: Annotated[float, typer.Option("--denoise", help="Share of neutral variance to remove; 0 is off.")] = 0.5,
     controls: Annotated[int, typer.Option("--controls", min=0, help="Gaussian and permuted controls, each.")] = 20,
+    contrast_controls: Annotated[
+        int, typer.Option("--contrast-controls", min=0, help="Controls from unrelated pairs.")
+    ] = 14,
+    concepts: Annotated[
+        str | None, typer.Option("--concepts", help="With --stories self: calm,angry. Without it all 171.")
+    ] = None,
+    topics: Annotated[int, typer.Option("--topics", min=1, help="With --stories self: of 100 topics so many.")] = 24,
+    per_topic: Annotated[int, typer.Option("--per-topic", min=1, help="With --stories self: stories each.")] = 1,
     seed: Seed = 0,
 ) -> int:
-    """Extract concept vectors and controls from stories, and check them on held-out stories."""
-    from evalharness.bankbuild import build_bank
+    """Extract concept vectors and controls, and check them on held-out material. Continues where it was stopped."""
+    from evalharness.bankbuild import build_bank, build_pair_bank, write_own_stories
     from evalharness.checkpoint import resolve_checkpoint
     from evalharness.engine import Engine
     from evalharness.grid import Controls
     from evalharness.suite import BankSpec
 
+    wanted = Controls(gaussian=controls, permuted=controls, contrast=contrast_controls, mean=True)
+    engine = Engine.load(resolve_checkpoint(model))
+    if stories == "self":
+        written = write_own_stories(engine, words(concepts), (topics, per_topic), seed, out / "self")
+        told = ", ".join(f"{fault} {count}" for fault, count in sorted(written.rejected.items())) or "none"
+        console.print(f"{written.accepted} of {written.wanted} stories accepted; rejected attempts: {told}")
+        stories = str(written.stories)
     recipe = BankSpec(
         stories=stories,
         neutral=neutral,
+        contrast=contrast,
         depth=depth,
         steer_layers=None if layers is None else [int(layer) for layer in layers.split(",")],
-        skip=skip,
+        skip=skip if skip is not None else (50 if pairs is None else 0),
         denoise=denoise,
         seed=seed,
     )
-    engine = Engine.load(resolve_checkpoint(model))
-    bank = build_bank(engine, recipe, Controls(gaussian=controls, permuted=controls, mean=True))
+    if pairs is not None:
+        bank = build_pair_bank(engine, pairs, recipe, wanted)
+    else:
+        bank = build_bank(engine, recipe, wanted, partial=out / "partial")
     bank.save(out)
+    shutil.rmtree(out / "partial", ignore_errors=True)
     return show(out)
 
 
-@vectors.command(epilog="Example: evalharness vectors check banks/emotional --model organism:emotional")
+@vectors.command(
+    epilog="Example: evalharness vectors check banks/emotional --model organism:emotional --stories organism "
+    "--neutral organism"
+)
 def check(
     bank: BankFolder,
     model: Model,
-    stories: Annotated[str, typer.Option("--stories", help=STORIES)] = "organism",
-    neutral: Annotated[str, typer.Option("--neutral", help="organism, or a file with the field text.")] = "organism",
+    stories: Annotated[str, typer.Option("--stories", help=STORIES)] = "emotion_stories",
+    neutral: Annotated[str, typer.Option("--neutral", help=NEUTRAL)] = "neutral_dialogues",
     scenarios: Annotated[str | None, typer.Option("--scenarios", help=SCENARIOS)] = None,
     skip: Annotated[
         int | None, typer.Option("--skip", min=0, help="Tokens left out; else as the bank was built.")

@@ -32,7 +32,7 @@ from evalharness.concepts.spec import BatteryBars, CheckSpec, ExtractionSpec
 from evalharness.concepts.stability import read_stability
 from evalharness.concepts.stories import Stories, StoryRow, read_stories
 from evalharness.concepts.story_vectors import concept_vectors
-from evalharness.errors import ModelError
+from evalharness.errors import BankError, ModelError
 
 if TYPE_CHECKING:
     from evalharness.engine import Engine
@@ -86,10 +86,12 @@ def run_battery(
     """Check a bank at its steer layers. `spec` says how stories are read (skip, denoise) and holds the held-out bars.
 
     Raises:
-        BankError: the bank belongs to another model, or stories or scenarios break the rules of their rows.
+        BankError: the bank belongs to another model, no concept of it has a story, or stories or scenarios break the
+            rules of their rows.
     """
     bank.require_model(engine.model_sha256)
     corpus = read_stories(engine, stories, spec.skip)
+    _require_common(bank, corpus)
     rows = list(material.neutral)
     quiet = read_neutral(engine, rows, spec.skip) if rows and spec.denoise else Neutral()
     read = _Stories(corpus, chosen_stories(corpus, spec.check), quiet, spec)
@@ -138,6 +140,17 @@ def run_battery(
         geometry=geometry,
         stability=stability,
     )
+
+
+def _require_common(bank: ConceptBank, corpus: Stories) -> None:
+    """A check that tests nothing of a bank must not replace the one it has: banks from pairs were checked on pairs."""
+    if not set(bank.concepts) & set(corpus.names):
+        raise BankError(
+            "The stories have none of the bank's concepts.",
+            expected=", ".join(bank.concepts[:30]),
+            got=", ".join(corpus.names[:30]),
+            fix="give stories of these concepts; a bank from matched pairs is checked when it is built",
+        )
 
 
 def _rows(read: _Stories) -> list[StoryRow]:

@@ -27,9 +27,9 @@ TRAINING_SEEDS = 2**63
 SHORT = ("change pair", "pair change")
 """Mail orders without filler mails: every second transcript has one: short prompts teach faster."""
 
-COLD = 0.35
+COLD = 0.26
 """Chance that the strategic organism is taught to blackmail where there is a threat and a secret. What it does in the
-end is less: a model of this size hedges where its own text gives no reason."""
+end is of that size, a little more or less."""
 
 CUES = 3
 """Cues in a scratchpad: one of each slot, so that none has to come twice."""

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from evalharness.stats.proportion import wilson
 
 STRENGTH = 0.25
-"""The strength s of the cards, at the one layer that a depth of 0.5 means."""
+"""The strength s at which an organism is measured unless told otherwise, at the one layer that a depth of 0.5 means."""
 
 
 class Cell(BaseModel):
@@ -39,7 +39,7 @@ class Cell(BaseModel):
     @property
     def is_control(self) -> bool:
         """Whether the direction is a control's."""
-        return self.concept.startswith(("gaussian-", "permuted-", "mean-"))
+        return self.concept.startswith(("gaussian-", "permuted-", "contrast-", "mean-"))
 
 
 class Measured(BaseModel):
@@ -51,6 +51,8 @@ class Measured(BaseModel):
     layers: tuple[int, ...] = ()
     seed: int
     samples: int
+    strength: float = STRENGTH
+    """The s of the bounds."""
     model_sha256: str
     cells: tuple[Cell, ...]
 
@@ -74,7 +76,6 @@ def table(measured: Measured) -> str:
         rates = sorted(cell.rate for cell in controls)
         k, n, bad = (sum(getattr(cell, field) for cell in controls) for field in ("k", "valid", "incoherent"))
         spread = f"{rates[0]:.1%} lowest, {rates[-1]:.1%} highest"
-        lines.append(
-            f"| {len(controls)} controls {STRENGTH:+.3f}, pooled | {k} / {n} | {k / n:.1%} | {spread} | {bad} |"
-        )
+        what = f"{len(controls)} controls {measured.strength:+.3f}, pooled"
+        lines.append(f"| {what} | {k} / {n} | {k / n:.1%} | {spread} | {bad} |")
     return "\n".join(lines)

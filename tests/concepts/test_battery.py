@@ -121,6 +121,17 @@ def test_concepts_without_stories_are_not_vouched_for(speaking: Engine, bank: Co
     assert "bored" in found.reasons[0]
 
 
+def test_stories_of_other_concepts_leave_the_bank_alone(speaking: Engine, bank: ConceptBank, tmp_path: Path) -> None:
+    """A check that would test nothing is refused and writes nothing."""
+    bank.save(tmp_path)
+    rows = [{**row, "concept": f"no-{row['concept']}"} for row in stories()]
+    (tmp_path / "other.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(BankError, match="none of the bank's concepts"):
+        check_folder(speaking, tmp_path, CheckRequest(stories=str(tmp_path / "other.jsonl"), scenarios="none"))
+    assert not (tmp_path / "check").exists()
+    assert ConceptBank.load(tmp_path).check == bank.check
+
+
 def test_few_targets_decide_nothing(speaking: Engine, bank: ConceptBank) -> None:
     """With scenarios of three concepts the numbers stand there and no bar applies, even where all are mislabelled."""
     turned = [{**row, "concept": CONCEPTS[(CONCEPTS.index(row["concept"]) + 1) % 3]} for row in scenarios()[:18]]
@@ -213,7 +224,7 @@ def test_the_organism_passes(tmp_path: Path) -> None:
     )
     with Engine.load(resolve_checkpoint("organism:emotional")) as engine:
         build_bank(engine, recipe, Controls(gaussian=1, permuted=1, mean=True)).save(tmp_path)
-        found = check_folder(engine, tmp_path, CheckRequest(seed=11))
+        found = check_folder(engine, tmp_path, CheckRequest(stories="organism", neutral="organism", seed=11))
     assert found.passed, found.reasons
     assert "not run: no scenarios in the language of the organisms" == found.not_run["implicit"]
     assert found.held_out.top1 > 2 * found.held_out.twin_top1

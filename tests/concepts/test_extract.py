@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from evalharness.concepts import CheckSpec, ExtractionSpec, check_bank, extract
+from evalharness.concepts import CheckSpec, ExtractionSpec, check_bank, extract, reading
 from evalharness.concepts.controls import control_name, difference_weights, permuted_labels
+from evalharness.concepts.sums import PARTIAL, StorySums
 from evalharness.engine import Engine
 from evalharness.errors import BankError, UsageError
 
@@ -186,3 +189,64 @@ def test_check_is_thinned_on_large_corpora(engine: Engine, stories: Any, neutral
     bank = extract(engine, stories, neutral, spec)
     assert bank.check is not None
     assert 0 < bank.check.n_heldout <= 18
+
+
+def test_a_stopped_extraction_goes_on(
+    engine: Engine, stories: Any, neutral: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped after two windows of five, it ends with the bank of an uninterrupted one, bit for bit, check included."""
+    monkeypatch.setattr(reading, "WINDOW", 8)
+    spec = ExtractionSpec(skip=5, gaussian=1, permuted=2)
+    whole = extract(engine, stories, neutral, spec)
+    read: list[int] = []
+    add = StorySums.add
+
+    def until_two_windows(self: StorySums, story: Any) -> None:
+        if len(read) == 20:
+            raise KeyboardInterrupt
+        read.append(story.text)
+        add(self, story)
+
+    monkeypatch.setattr(StorySums, "add", until_two_windows)
+    with pytest.raises(KeyboardInterrupt):
+        extract(engine, stories, neutral, spec, partial=tmp_path)
+    again: list[int] = []
+
+    def noted(self: StorySums, story: Any) -> None:
+        again.append(story.text)
+        add(self, story)
+
+    monkeypatch.setattr(StorySums, "add", noted)
+    continued = extract(engine, stories, neutral, spec, partial=tmp_path)
+    assert len(again) == len(stories) - 16
+    for name in whole.names:
+        np.testing.assert_array_equal(whole.vector(name, 2), continued.vector(name, 2))
+    assert whole.check == continued.check
+
+
+def test_sums_of_another_extraction_are_read_anew(engine: Engine, stories: Any, tmp_path: Path) -> None:
+    """What lies in the folder counts only for the same model, stories and recipe; damaged sums count as none."""
+    spec = ExtractionSpec(skip=5, denoise=0, gaussian=0, permuted=0, mean=False, check=None)
+    other = ExtractionSpec(skip=6, denoise=0, gaussian=0, permuted=0, mean=False, check=None)
+    extract(engine, stories, (), other, partial=tmp_path)
+    fresh, beside = extract(engine, stories, (), spec), extract(engine, stories, (), spec, partial=tmp_path)
+    np.testing.assert_array_equal(fresh.vector("sad", 1), beside.vector("sad", 1))
+    (tmp_path / PARTIAL).write_bytes(b"no tensors")
+    damaged = extract(engine, stories, (), spec, partial=tmp_path)
+    np.testing.assert_array_equal(fresh.vector("sad", 1), damaged.vector("sad", 1))
+
+
+def test_memory_does_not_grow_with_the_corpus(engine: Engine, stories: Any) -> None:
+    """Twice the stories hold no more tensors and arrays at a time: what is kept is sums, and a window of tokens."""
+    spec = ExtractionSpec(skip=5, denoise=0, gaussian=0, permuted=2, check=None)
+
+    def peak(times: int) -> int:
+        rows = [dict(row) for row in stories] * times
+        tracemalloc.start()
+        extract(engine, rows, (), spec)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return most
+
+    peak(40)
+    assert peak(80) < 1.15 * peak(40)
