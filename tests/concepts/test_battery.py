@@ -22,10 +22,12 @@ from evalharness.concepts.numeric import NumericTemplate
 from evalharness.corpora import numeric_templates
 from evalharness.engine import Engine
 from evalharness.errors import BankError, ContentError
+from evalharness.gate.instrument import breaches
 from evalharness.grid import Controls
 from evalharness.suite import BankSpec
 from tests.concepts.planted import CONCEPTS, DOSES, LAST_WORD, LAYER, PLAIN, SKIP, scenarios, stories, write_planted
 from tests.conftest import Checkpoints
+from tests.gate.rows import instrument, release
 
 SPEC = ExtractionSpec(skip=SKIP, steer_layers=(LAYER,), denoise=0, gaussian=1, permuted=1, mean=False)
 DOSES_GIVEN = NumericTemplate(
@@ -150,6 +152,9 @@ def test_a_failed_battery_takes_the_bank_with_it(battery: Battery, bank: Concept
     assert (False, ("implicit scenarios failed",)) == (back.check.passed, back.check.reasons)
     assert battery.held_out.top1 == back.check.top1
     assert verdict == back.battery
+    policy = release()
+    facts = instrument(policy, bank_check_passed=back.check.passed, bank_check_reasons=back.check.reasons)
+    assert breaches(policy, facts, steered=True) == ("the concept bank failed its check; implicit scenarios failed",)
     for name in CONCEPTS:
         assert bank.fingerprint(name, [LAYER]) == back.fingerprint(name, [LAYER])
 
