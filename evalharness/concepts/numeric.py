@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 from pydantic import BaseModel, ConfigDict, Field, field_validator
-from scipy.stats import rankdata
 
 from evalharness.concepts.assistant import assistant_prompts
 from evalharness.concepts.bank import ConceptBank
 from evalharness.concepts.battery_record import Numeric, NumericSign, Sign
-from evalharness.concepts.reading import last_residuals
+from evalharness.concepts.reading import Float64, last_residuals
 from evalharness.concepts.story_vectors import centred, cosines
 
 if TYPE_CHECKING:
@@ -99,10 +98,17 @@ def read_numeric(engine: Engine, bank: ConceptBank, templates: Sequence[NumericT
 
 def spearman(left: ArrayLike, right: ArrayLike) -> float | None:
     """Rank correlation, ties at their mean rank; None where one side does not vary."""
-    ranks = [rankdata(side) for side in (left, right)]
+    ranks = [_ranks(side) for side in (left, right)]
     if any(np.ptp(rank) == 0 for rank in ranks):
         return None
     return float(np.corrcoef(ranks[0], ranks[1])[0, 1].clip(-1, 1))
+
+
+def _ranks(values: ArrayLike) -> Float64:
+    """From 1, ties at their mean rank."""
+    _, place, count = np.unique(np.asarray(values), return_inverse=True, return_counts=True)
+    result: Float64 = (np.cumsum(count) - (count - 1) / 2)[place]
+    return result
 
 
 def sign_test(agree: int, n: int) -> float:

@@ -134,6 +134,14 @@ def test_stories_of_other_concepts_leave_the_bank_alone(speaking: Engine, bank: 
     assert ConceptBank.load(tmp_path).check == bank.check
 
 
+def test_scenarios_in_the_words_of_the_stories_prove_nothing(speaking: Engine, bank: ConceptBank) -> None:
+    """The twin reads them by the words alone, with its own vectors, and the bank does not pass."""
+    found = run_battery(speaking, bank, stories(), Material(scenarios=scenarios(seen=True)), SPEC)
+    assert found.implicit is not None
+    assert (1.0, 1.0) == (found.implicit.model.top1, found.implicit.twin.top1)
+    assert ["a random-weights twin reads the implicit scenarios as well"] == [r.split(":")[0] for r in found.reasons]
+
+
 def test_few_targets_decide_nothing(speaking: Engine, bank: ConceptBank) -> None:
     """With scenarios of three concepts the numbers stand there and no bar applies, even where all are mislabelled."""
     turned = [{**row, "concept": CONCEPTS[(CONCEPTS.index(row["concept"]) + 1) % 3]} for row in scenarios()[:18]]

@@ -163,6 +163,7 @@ def test_sign_test_and_spearman() -> None:
     assert spearman([1, 2, 3], [10, 20, 15]) == pytest.approx(0.5)
     assert spearman([1, 2, 3], [-1.0, -2.0, -9.0]) == pytest.approx(-1)
     assert spearman([1, 2, 3], [4, 4, 4]) is None
+    assert spearman([1, 2, 3, 4], [5, 5, 6, 7]) == pytest.approx(4.5 / 4.5**0.5 / 5**0.5)
 
 
 def plane_bank() -> ConceptBank:
