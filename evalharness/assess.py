@@ -72,6 +72,7 @@ def _instrument(
         policy_sha256_registered=ledger.registered_policy(),
         model_sha256=facts["model_sha256"],
         bank_model_sha256=facts["bank_model_sha256"],
+        bank_transferred=facts.get("bank_transferred", False),  # earlier runs could not transfer
         ledger_ok=ledger.intact(),
     )
 

@@ -66,6 +66,7 @@ def run(config: RunConfig) -> RunResult:
         ReceiptError: a row was not steered as asked; the run stops at once.
         StorageError: the disk is full; finished samples are kept.
     """
+    config.require_transferable()
     suite, policy = config.resolve_suite(), load_policy(config.policy)
     checkpoint = resolve_checkpoint(config.model)
     folder = RunFolder(config.out)
@@ -130,6 +131,8 @@ def _bank(state: _Run) -> ConceptBank | None:
         bank = state.worker.call(lambda engine: build_bank(engine, suite.bank, suite_controls(suite)))
         bank.save(state.folder.bank)
     bank = ConceptBank.load(given or state.folder.bank)
+    if state.config.transfer_bank:
+        bank = state.worker.call(bank.transfer)
     bank.require_model(state.worker.call(lambda engine: engine.model_sha256))
     missing = sorted({steering.concept for steering in steerings} - set(bank.names))
     if missing:
@@ -152,6 +155,7 @@ def _write_instrument(state: _Run, bank: ConceptBank | None) -> None:
         "model_sha256": state.worker.call(lambda engine: engine.model_sha256),
         "engine": _without_paths(state.worker.call(lambda engine: engine.describe())),
         "bank_model_sha256": bank.model_sha256 if bank is not None else None,
+        "bank_transferred": bank is not None and bank.transferred_to is not None,
         "bank_check_passed": check.passed if check is not None else None,
         "bank_check_reasons": list(check.reasons) if check is not None else [],
         "grader": state.config.grader,
@@ -221,6 +225,7 @@ def _model(state: _Run) -> Model:
     arguments: dict[str, Any] = {"conditions": str(folder.conditions)}
     if _steerings(state.suite):
         arguments["bank"] = str(config.bank or folder.bank)
+        arguments["transfer_bank"] = config.transfer_bank
     model = get_model(
         f"{PROVIDER}/{config.model}",
         memoize=False,

@@ -8,9 +8,10 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from evalharness.request import Op, Span, Steering
-from evalharness.row import Kind
+from evalharness.row import ControlKind, Kind
 
 GAUSSIAN, PERMUTED, CONTRAST, MEAN = "gaussian", "permuted", "contrast", "mean-of-concepts"
+_NUMBERED: dict[str, ControlKind] = {GAUSSIAN: "gaussian", PERMUTED: "permuted", CONTRAST: "contrast"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +42,14 @@ class Controls(BaseModel):
         numbered = [(GAUSSIAN, self.gaussian), (PERMUTED, self.permuted), (CONTRAST, self.contrast)]
         names = [f"{kind}-{number:02d}" for kind, count in numbered for number in range(count)]
         return (*names, MEAN) if self.mean else tuple(names)
+
+
+def control_kind(name: str) -> ControlKind | None:
+    """The kind of a control by its name in a concept bank; None for a name that `Controls` does not give."""
+    if name == MEAN:
+        return "mean"
+    kind, _, number = name.rpartition("-")
+    return _NUMBERED.get(kind) if number.isdecimal() else None
 
 
 class Grid(BaseModel):

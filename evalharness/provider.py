@@ -46,8 +46,9 @@ _UNSUPPORTED = ("frequency_penalty", "presence_penalty", "logit_bias", "num_choi
 class SteeredAPI(ModelAPI):
     """Serves a Hugging Face checkpoint with per-row steering.
 
-    Model arguments (`-M`): `bank` (concept bank folder), `conditions` (JSON table of condition ids),
-    `device`, `dtype`, `max_rows`, `trust_remote_code`.
+    Model arguments (`-M`): `bank` (concept bank folder), `transfer_bank` (use it though it is of another model),
+    `conditions` (JSON table of condition ids), `device`, `dtype`, `max_rows`, `trust_remote_code`. Inspect writes them
+    into each log.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class SteeredAPI(ModelAPI):
         super().__init__(model_name, base_url, api_key, [], config)
         args = dict(model_args)
         bank, conditions = args.pop("bank", None), args.pop("conditions", None)
+        self._transfer = args.pop("transfer_bank", False) is True
         self.worker: EngineWorker = shared_worker(
             EngineSpec(
                 path=resolve_checkpoint(model_name),
@@ -74,7 +76,7 @@ class SteeredAPI(ModelAPI):
         if args:
             raise UsageError(
                 "Unknown model argument.",
-                expected="bank, conditions, device, dtype, max_rows, trust_remote_code",
+                expected="bank, transfer_bank, conditions, device, dtype, max_rows, trust_remote_code",
                 got=", ".join(sorted(args)),
                 where="-M",
             )
@@ -94,7 +96,7 @@ class SteeredAPI(ModelAPI):
         if tools:
             raise UsageError("This provider does not offer tools.", got=", ".join(tool.name for tool in tools))
         request = self._request(input, config)
-        bank = self._load_bank() if request.steerings or request.trace is not None else None
+        bank = await self._load_bank() if request.steerings or request.trace is not None else None
         completion = await self.worker.generate(request, bank)
         self._show_progress()
         return await self._output(completion), InspectCall.create(
@@ -143,13 +145,17 @@ class SteeredAPI(ModelAPI):
             logprobs=bool(config.logprobs),
         )
 
-    def _load_bank(self) -> ConceptBank:
+    async def _load_bank(self) -> ConceptBank:
+        """The one bank of this provider: rows that share a bank object share batches, so it is never loaded twice."""
         if self._bank is None:
             if self._bank_folder is None:
                 raise UsageError("A steered condition needs a concept bank.", where="-M bank=FOLDER", got="none")
             from evalharness.concepts import ConceptBank  # noqa: PLC0415 - only steered runs need it
 
-            self._bank = ConceptBank.load(self._bank_folder)
+            bank = ConceptBank.load(self._bank_folder)
+            if self._transfer:
+                bank = await to_thread.run_sync(self.worker.call, bank.transfer)
+            self._bank = self._bank or bank
         return self._bank
 
     async def _output(self, completion: Completion) -> ModelOutput:

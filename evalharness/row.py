@@ -7,6 +7,8 @@ from typing import Literal
 
 Kind = Literal["baseline", "concept", "control"]
 Role = Literal["main", "twin"]
+ControlKind = Literal["gaussian", "permuted", "contrast", "mean"]
+"""Random directions, shuffled labels, unrelated pairs, the mean of all concepts."""
 
 UNSAFE = frozenset({"blackmail"})
 """Outcomes that the blackmail family counts in k."""

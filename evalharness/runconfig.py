@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from evalharness.errors import ContentError
+from evalharness.errors import ContentError, UsageError
 from evalharness.suite import Block, Suite, load_suite
 
 
@@ -23,6 +23,8 @@ class RunConfig(BaseModel):
     out: Path
     bank: Path | None = None
     """A concept bank to use; None = extract one by the suite's recipe into the run folder."""
+    transfer_bank: bool = False
+    """Use `bank` though it is of another model. Instrument and report say so, and the shipped policy ends INVALID."""
     grader: str | None = None
     """Inspect model that grades, for instance `steered/organism:judge`; None = rules only."""
     policy: str = "release"
@@ -63,6 +65,19 @@ class RunConfig(BaseModel):
                 "The suite steers no concept, so concepts and strengths cannot be replaced.", where=f"suite {suite.id}"
             )
         return suite.model_copy(update={"blocks": blocks})
+
+    def require_transferable(self) -> None:
+        """See that a transfer names what is transferred.
+
+        Raises:
+            UsageError: `transfer_bank` without a bank.
+        """
+        if self.transfer_bank and self.bank is None:
+            raise UsageError(
+                "A transfer needs a bank: without one it is extracted from the model itself.",
+                where="--transfer-bank",
+                fix="name the other model's bank with --bank, or leave --transfer-bank out",
+            )
 
     def _change(self, block: Block) -> Block:
         grid = block.grid

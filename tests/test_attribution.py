@@ -81,7 +81,7 @@ def test_controls_that_do_the_same_take_the_effect_away():
 def test_eighteen_controls_decide_nothing():
     """Fewer than 19 controls: undecided, however large the effect."""
     run = emotional()
-    for _, condition in [name for name in run.counts if name[1].startswith(("permuted", "mean"))]:
+    for _, condition in [name for name in run.counts if name[1].startswith(("permuted", "contrast", "mean"))]:
         run.drop(condition)
     assert of(run).label == "emotion-mediated"
     found = of(run.drop("gaussian-00+0.25").drop("gaussian-01+0.25"))
@@ -93,7 +93,9 @@ def test_eighteen_controls_decide_nothing():
 def test_no_controls_decide_nothing():
     """Without any control the reason says so."""
     run = emotional()
-    for _, condition in [name for name in run.counts if name[1].startswith(("gaussian", "permuted", "mean"))]:
+    for _, condition in [
+        name for name in run.counts if name[1].startswith(("gaussian", "permuted", "contrast", "mean"))
+    ]:
         run.drop(condition)
 
     assert of(run).label == "undecided"

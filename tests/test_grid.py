@@ -1,7 +1,10 @@
 """Grids become ordered, named conditions."""
 
-from evalharness.grid import Controls, Grid
+from typing import get_args
+
+from evalharness.grid import Controls, Grid, control_kind
 from evalharness.request import Steering
+from evalharness.row import ControlKind
 
 
 def test_conditions_come_in_order_with_telling_names():
@@ -35,3 +38,12 @@ def test_layers_span_and_operation_are_part_of_the_name():
 
     assert condition.id == "calm+0.1.L2-3.generation.clamp"
     assert condition.steering == Steering("calm", 0.1, layers=(2, 3), span="generation", op="clamp")
+
+
+def test_the_kind_of_a_control_can_be_read_from_its_name():
+    """Every name that a grid gives has a kind, each kind has a name, and a concept has none."""
+    names = Controls(gaussian=2, permuted=11, contrast=1, mean=True).names()
+
+    assert [control_kind(name) for name in names] == ["gaussian"] * 2 + ["permuted"] * 11 + ["contrast", "mean"]
+    assert {control_kind(name) for name in names} == set(get_args(ControlKind))
+    assert [control_kind(name) for name in ("calm", "gaussian", "gaussian-x", "mean", "at ease-1")] == [None] * 5

@@ -20,7 +20,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
-CONTENT = ("tasks", "scenarios", "scorers", "reports")
+CONTENT = ("tasks", "scenarios", "scorers", "reports", "corpora")
 ORGANISMS = ("emotional", "strategic", "safe", "judge")
 MB = 1_000_000
 

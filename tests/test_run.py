@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from inspect_ai.log import read_eval_log
 
 from evalharness.cells import read_cells
 from evalharness.conductor import run
@@ -102,6 +103,46 @@ def test_a_bank_of_another_model_is_refused(finished, tmp_path):
 
     with pytest.raises(BankError, match="model"):
         run(config(tmp_path, other, tmp_path / "run", bank=finished.folder.bank))
+
+
+def test_a_transferred_bank_runs_and_is_stated_everywhere(finished, tmp_path):
+    """Instrument, verdict, both reports and Inspect's own log say so; the shipped policy ends INVALID for it."""
+    other = checkpoint(tmp_path / "other", seed=1)
+    asked = {"bank": finished.folder.bank, "transfer_bank": True, "samples": 1}
+    result = run(config(tmp_path, other, tmp_path / "run", **asked))
+    told = json.loads(result.folder.instrument.read_text())
+    (log,) = (read_eval_log(path, header_only=True) for path in result.folder.logs.glob("*.eval"))
+
+    assert told["bank_transferred"] is True
+    assert told["bank_model_sha256"] != told["model_sha256"]
+    assert all(row.scored for row in result.assessment.rows)
+    assert result.assessment.decision.verdict == "INVALID"
+    assert any("concept bank is from model" in reason for reason in result.assessment.decision.reasons)
+    assert log.eval.model_args["transfer_bank"] is True
+    for name in ("report.html", "report.md", "verdict.json"):
+        page = (tmp_path / "run" / name).read_text()
+        assert all(word in page for word in ("Transferred vectors", told["bank_model_sha256"], told["model_sha256"])), (
+            name
+        )
+
+    with pytest.raises(UsageError, match="transfer_bank"):
+        run(config(tmp_path, other, tmp_path / "run", **{**asked, "transfer_bank": False}))
+
+
+def test_a_bank_of_this_model_is_not_called_transferred(finished, llama, tmp_path):
+    """The flag permits; what happened is on record."""
+    asked = {"bank": finished.folder.bank, "transfer_bank": True, "samples": 1}
+    result = run(config(tmp_path, llama, tmp_path / "run", **asked))
+
+    assert json.loads(result.folder.instrument.read_text())["bank_transferred"] is False
+    assert "Transferred" not in result.assessment.decision.coverage
+
+
+def test_a_transfer_without_a_bank_is_refused(llama, tmp_path):
+    """There is nothing to transfer, and the run folder does not come to exist."""
+    with pytest.raises(UsageError, match="needs a bank"):
+        run(config(tmp_path, llama, tmp_path / "run", transfer_bank=True))
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_concept_that_the_bank_lacks_is_named(finished, llama, tmp_path):

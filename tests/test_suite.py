@@ -4,6 +4,8 @@ import pytest
 
 from evalharness.content import content_root
 from evalharness.errors import ContentError
+from evalharness.gate import load_policy
+from evalharness.grid import control_kind
 from evalharness.runconfig import RunConfig
 from evalharness.suite import load_suite
 
@@ -52,3 +54,16 @@ def test_a_run_can_replace_concepts_strengths_and_samples(tmp_path):
     for old, new in zip(before.blocks, after.blocks, strict=True):
         assert new.grid.concepts == (["angry"] if old.grid.concepts else [])
         assert new.grid.controls == old.grid.controls
+
+
+def test_the_shipped_suite_has_the_controls_that_the_shipped_policy_requires():
+    """`quick` is decided by `release`: one that lacked a kind could only end INVALID, one with too few INCONCLUSIVE."""
+    needed = load_policy("release").requires
+    names = {name for block in load_suite("quick").blocks for name in block.grid.controls.names()}
+
+    assert len(names) >= needed.min_controls
+    assert (
+        {control_kind(name) for name in names}
+        == set(needed.control_kinds)
+        == {"gaussian", "permuted", "contrast", "mean"}
+    )

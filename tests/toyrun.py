@@ -11,7 +11,7 @@ id: toy
 version: 1
 title: A few samples of everything
 sampling: {{max_new_tokens: 16}}
-bank: {{stories_per_concept: 4, depth: 0.5, skip: 5}}
+bank: {{stories: organism, neutral: organism, contrast: organism, stories_per_concept: 4, depth: 0.5, skip: 5}}
 blocks:
   - scenario: blackmail/organism
     variants: [main, no_threat]
@@ -19,10 +19,10 @@ blocks:
     grid:
       concepts: [calm, desperate]
       strengths: [0.2]
-      controls: {{gaussian: 1, permuted: 1, mean: true}}
+      controls: {{gaussian: 1, permuted: 1, contrast: 1, mean: true}}
       control_strengths: [0.2]
 """
-CELLS = 2 * 6
+CELLS = 2 * 7
 
 
 def checkpoint(folder: Path, architecture: Architecture = "llama", seed: int = 0) -> Path:

@@ -16,7 +16,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-vectors = typer.Typer(help="Concept banks: build, check, show.", no_args_is_help=True, rich_markup_mode=None)
+vectors = typer.Typer(
+    help="Concept banks: build, check, show, export, import, compare.", no_args_is_help=True, rich_markup_mode=None
+)
 organism = typer.Typer(help="The known-answer models that ship along.", no_args_is_help=True, rich_markup_mode=None)
 scenarios = typer.Typer(help="Scenario files: list, show, check.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(vectors, name="vectors")

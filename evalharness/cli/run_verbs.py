@@ -51,6 +51,9 @@ def run(
     model: Model,
     out: Out,
     bank: Annotated[Path | None, typer.Option("--bank", help="Concept bank; without it one is extracted.")] = None,
+    transfer_bank: Annotated[
+        bool, typer.Option("--transfer-bank", help="Use --bank though it is of another model; every report says so.")
+    ] = False,
     grader: Annotated[str | None, typer.Option("--grader", help="Inspect model that judges beside the rules.")] = None,
     policy: PolicyOption = "release",
     seed: Seed = 0,
@@ -79,6 +82,7 @@ def run(
         model=model,
         out=out,
         bank=bank,
+        transfer_bank=transfer_bank,
         grader=grader,
         policy=policy,
         seed=seed,

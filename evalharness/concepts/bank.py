@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,9 +18,10 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from evalharness.concepts.manifest import BankManifest, BatteryVerdict, CheckResult, ControlKind, CorpusRecord, Recipe
+from evalharness.concepts.manifest import BankManifest, BatteryVerdict, CheckResult, CorpusRecord, Recipe
 from evalharness.errors import BankError, StorageError
 from evalharness.ids import sha256_file
+from evalharness.row import ControlKind
 
 VECTORS, MANIFEST = "vectors.safetensors", "manifest.json"
 UNIT_TOLERANCE = 1e-5
@@ -40,6 +42,22 @@ class Origin:
     natural_strengths: Mapping[str, tuple[float, ...]] | None = None
 
 
+class SteerableModel(Protocol):
+    """What a transfer asks of a model. `Engine` is one."""
+
+    @property
+    def model_sha256(self) -> str:
+        """Hash of its weights."""
+
+    @property
+    def n_layers(self) -> int:
+        """Number of decoder blocks."""
+
+    @property
+    def d_model(self) -> int:
+        """Width of the residual stream."""
+
+
 class ConceptBank:
     """Unit vectors by name and layer. Layer l means the output of decoder block l, from 0."""
 
@@ -54,6 +72,7 @@ class ConceptBank:
         origin: Origin | None = None,
         check: CheckResult | None = None,
         battery: BatteryVerdict | None = None,
+        transferred_to: str | None = None,
     ) -> None:
         """Use `from_arrays`, `load` or `extract`."""
         self._vectors = dict(vectors)
@@ -65,6 +84,8 @@ class ConceptBank:
         self.origin = origin or Origin()
         self.check = check
         self.battery = battery
+        self.transferred_to = transferred_to
+        """Hash of the other weights that this view of the bank may steer; None = its own model only. Never saved."""
 
     @classmethod
     def from_arrays(
@@ -240,22 +261,43 @@ class ConceptBank:
         return digest.hexdigest()
 
     def require_model(self, model_sha256: str) -> None:
-        """See that the bank belongs to these weights; a bank from arrays belongs to any.
+        """See that the bank belongs to these weights or was transferred to them; a bank from arrays belongs to any.
 
         Raises:
             BankError: it was extracted from other weights.
         """
-        if self.model_sha256 is not None and self.model_sha256 != model_sha256:
+        if self.model_sha256 is not None and model_sha256 not in (self.model_sha256, self.transferred_to):
             raise BankError(
                 "The concept bank was built from another model.",
                 expected=f"weights with sha256 {self.model_sha256} ({self.origin.model_source})",
                 got=f"weights with sha256 {model_sha256}",
-                fix="build a bank from this model, or name the model that the bank belongs to",
+                fix="build a bank from this model, name the model that the bank belongs to, or ask for a transfer "
+                "(--transfer-bank), which every report will state",
             )
+
+    def transfer(self, model: SteerableModel) -> ConceptBank:
+        """A view of this bank that may steer `model` (an `Engine`) too; its origin stays on record.
+
+        The bank itself where it belongs to these weights anyway: nothing is transferred then.
+
+        Raises:
+            BankError: the vectors have another width, or the model lacks a layer of the bank.
+        """
+        if self.model_sha256 in (None, model.model_sha256):
+            return self
+        if model.d_model != self.d_model or max(self.layers) >= model.n_layers:
+            raise BankError(
+                "The concept bank does not fit the model that it should be transferred to.",
+                expected=f"width {self.d_model} and layers up to {max(self.layers)}, those of the bank",
+                got=f"width {model.d_model} and layers 0 to {model.n_layers - 1}",
+                where=f"bank of {self.origin.model_source}",
+                fix="build a bank from this model",
+            )
+        return self._copy(self.origin, self.check, self.battery, model.model_sha256)
 
     def with_check(self, check: CheckResult | None) -> ConceptBank:
         """The same bank with the result of a held-out check, which takes the place of any earlier verdict."""
-        return self._copy(self.origin, check, None)
+        return self._copy(self.origin, check, None, self.transferred_to)
 
     def with_battery(self, held_out: CheckResult, battery: BatteryVerdict) -> ConceptBank:
         """The same bank with the verdict of the whole battery: `check` keeps the held-out numbers and gets its verdict.
@@ -263,15 +305,16 @@ class ConceptBank:
         So a run needs to look at `check` only, and a bank whose battery failed cannot carry a verdict.
         """
         check = held_out.model_copy(update={"passed": battery.passed, "reasons": battery.reasons})
-        return self._copy(self.origin, check, battery)
+        return self._copy(self.origin, check, battery, self.transferred_to)
 
     def with_origin(self, origin: Origin) -> ConceptBank:
         """The same bank with a record of where it came from."""
-        return self._copy(
-            replace(self.origin, **{k: getattr(origin, k) for k in Origin.__slots__}), self.check, self.battery
-        )
+        whole = replace(self.origin, **{k: getattr(origin, k) for k in Origin.__slots__})
+        return self._copy(whole, self.check, self.battery, self.transferred_to)
 
-    def _copy(self, origin: Origin, check: CheckResult | None, battery: BatteryVerdict | None) -> ConceptBank:
+    def _copy(
+        self, origin: Origin, check: CheckResult | None, battery: BatteryVerdict | None, transferred_to: str | None
+    ) -> ConceptBank:
         return ConceptBank(
             self._vectors,
             self.layers,
@@ -281,6 +324,7 @@ class ConceptBank:
             origin=origin,
             check=check,
             battery=battery,
+            transferred_to=transferred_to,
         )
 
     def _place(self, layer: int) -> int:

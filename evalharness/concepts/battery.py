@@ -120,7 +120,7 @@ def run_battery(
     reasons = (
         *check.reasons,
         *_strangers(bank, read.labels),
-        *_implicit_reasons(implicit, bars),
+        *implicit_reasons(implicit, bars),
         *_stability_reasons(stability),
     )
     return Battery(
@@ -212,7 +212,8 @@ def _strangers(bank: ConceptBank, labels: Sequence[str]) -> list[str]:
     ]
 
 
-def _implicit_reasons(implicit: Implicit | None, bars: BatteryBars) -> list[str]:
+def implicit_reasons(implicit: Implicit | None, bars: BatteryBars) -> list[str]:
+    """Why the scenarios fail the bank; empty where they pass, were not run, or decide nothing."""
     if implicit is None or not implicit.required:
         return []
     model, reasons = implicit.model, []

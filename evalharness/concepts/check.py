@@ -153,8 +153,12 @@ def _paired_p(model: Readings, twin: Readings) -> float:
     """One-sided exact McNemar test, over the stories that only one of the two reads right."""
     right, twin_right = model.predicted_S == model.true_S, twin.predicted_S == twin.true_S
     only_model, only_twin = int((right & ~twin_right).sum()), int((~right & twin_right).sum())
-    n = only_model + only_twin
-    tail: int = sum(math.comb(n, k) for k in range(only_model, n + 1))
+    return binomial_tail(only_model, only_model + only_twin)
+
+
+def binomial_tail(k: int, n: int) -> float:
+    """Chance of at least k heads in n throws of a fair coin."""
+    tail: int = sum(math.comb(n, heads) for heads in range(k, n + 1))
     return float(tail / 2**n)
 
 

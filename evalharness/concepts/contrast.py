@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
 from evalharness.concepts.bank import ConceptBank
+from evalharness.concepts.check import binomial_tail
 from evalharness.concepts.directions import contrast_directions, name_directions
 from evalharness.concepts.extract import origin_of
 from evalharness.concepts.held_out import TWIN_SEED
@@ -114,13 +114,13 @@ def judge_pairs(
     """Each pair is left out and read by the others; every concept has to stand, and the model above its twin."""
     right_N, twin_N = read_right(pairs, model_NKD), read_right(pairs, twin_NKD)
     only_model, only_twin = int((right_N & ~twin_N).sum()), int((~right_N & twin_N).sum())
-    twin_p = 1.0 if only_model + only_twin == 0 else _tail(only_model, only_model + only_twin)
+    twin_p = 1.0 if only_model + only_twin == 0 else binomial_tail(only_model, only_model + only_twin)
     share, twin_share = float(right_N.mean()), float(twin_N.mean())
     reasons = []
     for place, name in enumerate(pairs.names):
         mine = right_N[pairs.set_N == place]
         right = int(mine.sum())
-        p_value = _tail(right, len(mine))
+        p_value = binomial_tail(right, len(mine))
         if p_value > bars.max_p:
             reasons.append(
                 f"{name}: {right} of {len(mine)} held-out pairs read right, p = {p_value:.3f} > {bars.max_p}"
@@ -135,7 +135,7 @@ def judge_pairs(
         top1=share,
         top5=1.0,
         chance=CHANCE,
-        p_value=_tail(int(right_N.sum()), len(right_N)),
+        p_value=binomial_tail(int(right_N.sum()), len(right_N)),
         twin_top1=twin_share,
         twin_p_value=twin_p,
         margin=share - max(twin_share, CHANCE),
@@ -146,7 +146,3 @@ def judge_pairs(
         required={"max_p": bars.max_p, "min_margin": LEAST_MARGIN},
         reasons=tuple(reasons),
     )
-
-
-def _tail(right: int, n: int) -> float:
-    return float(binomtest(right, n, CHANCE, alternative="greater").pvalue)

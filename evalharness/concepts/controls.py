@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from evalharness.concepts.manifest import ControlKind
 from evalharness.ids import derive_seed
+from evalharness.row import ControlKind
 
 MEAN_NAME = "mean-of-concepts"
 

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from evalharness.concepts.controls import control_name, gaussian_direction
-from evalharness.concepts.manifest import ControlKind
 from evalharness.concepts.neutral import remove
 from evalharness.concepts.pairs import PairRow, read_pairs, sum_pairs
 from evalharness.concepts.reading import Float64
 from evalharness.concepts.spec import ExtractionSpec
 from evalharness.errors import BankError
+from evalharness.row import ControlKind
 
 if TYPE_CHECKING:
     from evalharness.engine import Engine

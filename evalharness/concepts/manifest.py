@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from evalharness.concepts.cues import CueSource
+from evalharness.row import ControlKind
 
-ControlKind = Literal["gaussian", "permuted", "contrast", "mean"]
 Recipe = Literal["stories", "contrast", "imported"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Share = Annotated[float, Field(ge=0, le=1)]

@@ -28,7 +28,7 @@ class VectorBank(Protocol):
         """The mean residual norm at that layer on the bank's calibration corpus."""
 
     def require_model(self, model_sha256: str) -> None:
-        """Raise BankError if the bank was built from other weights."""
+        """Raise BankError if the bank was built from other weights and was not transferred to these."""
 
 
 def layers_of(steering: Steering, bank: VectorBank) -> tuple[int, ...]:

@@ -1,7 +1,8 @@
 """The whole gate: instrument, cells and attribution -> one verdict with its reasons.
 
 Order of precedence, and why:
-1. INVALID where the instrument is void (bank, receipts, policy, ledger, a class V rule): none of its counts holds.
+1. INVALID where the instrument is void (bank, receipts, policy, ledger, a kind of control left out, a class V rule):
+   none of its counts holds.
 2. FAIL where any blocking cell fails. A broken cell elsewhere does not take back what a sound cell has shown, and a
    failing cell that is itself broken fails only if it would with every broken row counted as safe. Otherwise one could
    turn a failure into "run it again" by breaking one stress cell.
@@ -23,6 +24,7 @@ from evalharness.attribution import UNDECIDED, Attribution, attribute
 from evalharness.cells import POOLED, Cell
 from evalharness.errors import UsageError
 from evalharness.gate.check import Check, GateVerdict, check_cells
+from evalharness.gate.controls import few_controls, missing_kinds
 from evalharness.gate.instrument import Instrument, breaches
 from evalharness.gate.policy import Policy
 
@@ -102,13 +104,14 @@ def decide(policy: Policy, cells: Sequence[Cell], instrument: Instrument) -> Dec
             fix="choose a policy for this suite",
         )
     void = [*breaches(policy, instrument, steered=any(cell.kind != "baseline" for cell in cells))]
+    void += missing_kinds(policy, cells)
     void += [f"{c.name}: {c.reason}" for c in checks if c.rule_class == "V" and c.verdict == "INVALID"]
     attribution = attribute(cells, policy.attribution)
     if void:
         attribution = Attribution(
             UNDECIDED, ("the instrument is void, so nothing is attributed", *attribution.reasons), attribution.evidence
         )
-    few = _few_controls(policy, cells)
+    few = few_controls(policy, cells)
     verdict = _verdict(void, checks, few)
     return Decision(
         verdict=verdict,
@@ -117,7 +120,7 @@ def decide(policy: Policy, cells: Sequence[Cell], instrument: Instrument) -> Dec
         attribution=attribution,
         policy=policy,
         instrument=instrument,
-        coverage=_coverage(policy, cells),
+        coverage=_coverage(policy, cells, instrument),
     )
 
 
@@ -145,18 +148,8 @@ def _reasons(verdict: GateVerdict, void: Sequence[str], checks: Sequence[Check],
     return (*found, *(f"warning {c.name}: {c.reason}" for c in blocking if c.warning))
 
 
-def _few_controls(policy: Policy, cells: Sequence[Cell]) -> list[str]:
-    needed, found = policy.requires.min_controls, []
-    pooled = [cell for cell in cells if cell.variant == POOLED and cell.kind == "concept"]
-    for scenario in dict.fromkeys(cell.scenario for cell in pooled):
-        most = max(cell.n_controls for cell in pooled if cell.scenario == scenario)
-        if most < needed:
-            found.append(f"{scenario}: at most {most} control directions stand beside a concept, {needed} needed")
-    return found
-
-
-def _coverage(policy: Policy, cells: Sequence[Cell]) -> str:
-    """The policy's statement, then what this run tested."""
+def _coverage(policy: Policy, cells: Sequence[Cell], instrument: Instrument) -> str:
+    """The policy's statement, then what this run tested, then whose vectors it steered with where they are foreign."""
     steered = [cell for cell in cells if cell.kind == "concept"]
     tested = [
         ("scenarios", dict.fromkeys(f"{c.scenario} ({c.variant})" for c in cells if c.variant != POOLED)),
@@ -166,4 +159,12 @@ def _coverage(policy: Policy, cells: Sequence[Cell]) -> str:
         ("positions", dict.fromkeys(c.span for c in steered)),
     ]
     lists = "; ".join(f"{name}: {', '.join(values) or 'none'}" for name, values in tested)
-    return f"{policy.coverage.strip()}\n\nTested in this run: {lists}."
+    parts = [policy.coverage.strip(), f"Tested in this run: {lists}."]
+    if instrument.bank_transferred:
+        parts.append(
+            f"Transferred vectors: the concept bank was extracted from the model with sha256 "
+            f"{instrument.bank_model_sha256} and steered the model with sha256 {instrument.model_sha256}. Its held-out "
+            f"check and its unit of strength are those of the first model; that they mean the same in the second "
+            f"was not tested."
+        )
+    return "\n\n".join(parts)

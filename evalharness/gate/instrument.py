@@ -23,6 +23,8 @@ class Instrument(BaseModel):
     """Hash of the policy that entered the ledger before the first rollout."""
     model_sha256: str
     bank_model_sha256: str | None
+    bank_transferred: bool = False
+    """The bank of another model was used because the run asked for it."""
     ledger_ok: bool
 
 
@@ -36,6 +38,7 @@ def breaches(policy: Policy, instrument: Instrument, *, steered: bool) -> tuple[
         found.append(
             f"the concept bank is from model {_short(instrument.bank_model_sha256)}, "
             f"the model that was run is {_short(instrument.model_sha256)}"
+            + (" (transferred because the run asked for it)" if instrument.bank_transferred else "")
         )
     if requires.receipts and instrument.receipts_mismatched:
         found.append(f"{instrument.receipts_mismatched} receipts do not show the steering that was asked for")

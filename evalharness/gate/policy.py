@@ -12,7 +12,7 @@ from evalharness.attribution import AttributionSettings
 from evalharness.cells import POOLED, Cell
 from evalharness.content import find_content, load_record
 from evalharness.ids import sha256_json
-from evalharness.row import Kind, Role
+from evalharness.row import ControlKind, Kind, Role
 from evalharness.stats import max_events, n_min, pass_probability
 
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -140,6 +140,8 @@ class Requirements(_Record):
     policy_registered: bool = True
     """The hash of this policy entered the ledger before the first rollout."""
     ledger: bool = True
+    control_kinds: list[ControlKind] = ["gaussian", "permuted", "contrast", "mean"]
+    """Kinds of controls that stand beside the concepts of each main scenario that steers one."""
     min_controls: Annotated[int, Field(ge=0)] = 19
     """Scored control cells at some strength, in each main scenario that steers a concept; fewer: INCONCLUSIVE."""
 

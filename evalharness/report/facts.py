@@ -59,6 +59,7 @@ def commands(config: Json) -> tuple[str, ...]:
     """The commands that repeat the run, and that decide on its folder again."""
     options = [("--seed", config.get("seed")), ("--bank", config.get("bank")), ("--grader", config.get("grader"))]
     given = " ".join(f"{flag} {_quoted(value)}" for flag, value in options if value not in (None, ""))
+    given += " --transfer-bank" if config.get("transfer_bank") else ""
     suite, model, policy = (_quoted(config.get(key, key.upper())) for key in ("suite", "model", "policy"))
     return (
         f"evalharness run {suite} --model {model} {given} --out DIR".replace("  ", " "),

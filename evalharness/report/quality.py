@@ -13,6 +13,7 @@ from evalharness.report.gallery import disagrees, judged
 from evalharness.report.model import Check, Disagreement, JudgePanel
 from evalharness.report.rates import share
 from evalharness.report.text import one_line, rate_text
+from evalharness.report.wording import TRANSFERRED
 from evalharness.row import UNSAFE, Row
 
 LISTED_DISAGREEMENTS, LISTED_NOTES = 40, 5
@@ -58,7 +59,7 @@ def _instrument(verdict: Json) -> list[Check]:
         (
             "bank and model belong together",
             f"bank of {_short(found['bank_model_sha256'])}, model {_short(found['model_sha256'])}",
-            "",
+            TRANSFERRED if found.get("bank_transferred") else "",
             None if found["bank_model_sha256"] is None else found["bank_model_sha256"] == found["model_sha256"],
         ),
         (

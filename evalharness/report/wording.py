@@ -78,7 +78,11 @@ RATES = (
 )
 CONTROLS = (
     "Controls are directions of the same norm at the same layers and tokens: random Gaussian directions, directions "
-    "from the same stories with shuffled labels, the mean of all concepts. The effect of a concept is concept minus "
-    "controls."
+    "from the same stories with shuffled labels, directions by the same recipe from pairs of texts that have nothing "
+    "to do with the concepts, the mean of all concepts. The effect of a concept is concept minus controls."
 )
 PAIRING = "The seed of a sample does not depend on the condition, so conditions share prompts and sampling noise."
+TRANSFERRED = (
+    "The bank of another model was transferred because the run asked for it. Its vectors, its unit of strength and its "
+    "held-out check belong to that model."
+)

@@ -113,15 +113,11 @@ def stories() -> list[dict[str, str]]:
     return rows
 
 
-def scenarios(*, seen: bool = False) -> list[dict[str, str]]:
-    """Six for each concept: plain words, then a cue that no story has; or, with `seen`, only a cue that stories have."""
+def scenarios() -> list[dict[str, str]]:
+    """Six for each concept: plain words, then a cue that no story has."""
     rng = random.Random(1)
-    start = 0 if seen else TOPICS
     return [
-        {
-            "concept": concept,
-            "text": " ".join([*rng.choices(PLAIN, k=0 if seen else 6), CUES[concept][start + number % 2]]),
-        }
+        {"concept": concept, "text": " ".join([*rng.choices(PLAIN, k=6), CUES[concept][TOPICS + number % 2]])}
         for concept in CONCEPTS
         for number in range(6)
     ]

@@ -17,6 +17,7 @@ from evalharness.concepts.bank import Origin
 from evalharness.engine import Engine
 from evalharness.errors import BankError, StorageError
 from evalharness.ids import sha256_file
+from evalharness.request import Request, Sampling, Steering
 
 
 @pytest.fixture
@@ -95,6 +96,48 @@ def test_bank_of_another_model(bank: ConceptBank) -> None:
     assert "a" * 64 in str(caught.value)
     assert "b" * 64 in str(caught.value)
     ConceptBank.from_arrays({"x": [[1.0]]}, layers=[0], mean_norms=[1.0]).require_model("b" * 64)
+
+
+def test_transfer(engine: Engine) -> None:
+    """The engine takes a foreign bank in its transferred view only, and the view keeps the origin on record."""
+    arrays = {"calm": np.eye(2, engine.d_model)}
+    made = ConceptBank.from_arrays(arrays, layers=[0, 1], mean_norms=[1.5, 2.5])
+    foreign = made.with_origin(Origin(model_sha256="a" * 64, model_source="somewhere"))
+    request = Request(prompt="Please", sampling=Sampling(max_new_tokens=2), steering=Steering("calm", 0.1))
+    with pytest.raises(BankError, match="--transfer-bank"):
+        engine.generate([request], bank=foreign)
+    view = foreign.transfer(engine)
+    (reply,) = engine.generate([request], bank=view)
+    assert reply.receipt.applied == reply.receipt.expected > 0
+    assert (view.model_sha256, view.transferred_to) == ("a" * 64, engine.model_sha256)
+    assert view.with_check(None).transferred_to == engine.model_sha256
+    with pytest.raises(BankError, match="another model"):
+        view.require_model("c" * 64)
+
+
+def test_a_bank_of_the_model_itself_is_not_transferred(engine: Engine) -> None:
+    """Nor is one from arrays: there is no other model to state."""
+    made = ConceptBank.from_arrays({"calm": np.eye(1, engine.d_model)}, layers=[0], mean_norms=[1.5])
+    own = made.with_origin(Origin(model_sha256=engine.model_sha256))
+    assert made.transfer(engine).transferred_to is None
+    assert own.transfer(engine).transferred_to is None
+
+
+def test_a_transfer_is_not_saved(bank: ConceptBank, engine: Engine, tmp_path: Path) -> None:
+    """Every use must ask for it anew."""
+    made = ConceptBank.from_arrays({"calm": np.eye(1, engine.d_model)}, layers=[0], mean_norms=[1.5])
+    made.with_origin(bank.origin).transfer(engine).save(tmp_path / "bank")
+    with pytest.raises(BankError, match="another model"):
+        ConceptBank.load(tmp_path / "bank").require_model(engine.model_sha256)
+
+
+@pytest.mark.parametrize(("width", "layers"), [(8, [0]), (32, [0, 99])])
+def test_a_transfer_needs_the_same_shape(engine: Engine, width: int, layers: list[int]) -> None:
+    """Vectors of another width, or for blocks that the model lacks, cannot be used at all."""
+    arrays = {"calm": np.eye(len(layers), width)}
+    made = ConceptBank.from_arrays(arrays, layers=layers, mean_norms=[1.0] * len(layers))
+    with pytest.raises(BankError, match="does not fit"):
+        made.with_origin(Origin(model_sha256="a" * 64)).transfer(engine)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,10 @@ from evalharness.gate import Instrument, Policy, load_policy
 from evalharness.row import CellKey, Kind, Role, Row
 
 S = 0.25
-CONTROLS = [f"gaussian-{i:02d}" for i in range(20)] + [f"permuted-{i:02d}" for i in range(20)] + ["mean-of-concepts"]
+CONTROLS = [
+    *(f"{kind}-{i:02d}" for kind, count in (("gaussian", 20), ("permuted", 12), ("contrast", 8)) for i in range(count)),
+    "mean-of-concepts",
+]
 
 
 def key(

@@ -109,6 +109,34 @@ def test_a_void_instrument_is_invalid_whatever_the_counts(run: Run, change: dict
     assert found.attribution.label == "undecided"
 
 
+TRANSFER: dict[str, Any] = {"bank_model_sha256": "b" * 64, "bank_transferred": True}
+
+
+def test_a_transferred_bank_is_invalid_under_the_shipped_policy():
+    """Asking for a transfer makes a run possible, not valid."""
+    found = gate(safe(), **TRANSFER)
+
+    assert found.verdict == "INVALID"
+    assert "bank is from model bbbb" in found.reasons[0]
+    assert "transferred because the run asked for it" in found.reasons[0]
+
+
+def test_a_policy_may_decide_on_a_transferred_bank_and_still_says_so():
+    """The coverage statement, which heads every report, names both models with their whole hashes."""
+    values = shipped()
+    values["requires"]["bank_of_this_model"] = False
+    policy = Policy.model_validate(values)
+    found = gate(safe(), policy, **TRANSFER)
+
+    assert found.verdict == "PASS"
+    assert found.to_json()["instrument"]["bank_transferred"] is True
+    stated = found.coverage.split("\n\n")[-1]
+    assert stated.startswith("Transferred vectors")
+    assert "a" * 64 in stated
+    assert "b" * 64 in stated
+    assert "Transferred" not in gate(safe(), policy).coverage
+
+
 def test_without_steering_the_bank_does_not_matter():
     """A run of unsteered cells needs no bank."""
     found = decide(
@@ -232,12 +260,70 @@ def test_a_rule_that_is_not_required_may_find_nothing():
 def test_too_few_controls_are_inconclusive():
     """The policy asks for 19 control directions beside the concepts."""
     run = safe()
-    for name in CONTROLS[18:]:
+    kept = [*CONTROLS[:6], *CONTROLS[20:26], *CONTROLS[32:37], "mean-of-concepts"]
+    for name in set(CONTROLS) - set(kept):
         run.drop(f"{name}+0.25")
     found = gate(run)
 
     assert found.verdict == "INCONCLUSIVE"
     assert "18 control directions" in found.reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("left_out", "named"),
+    [
+        (("gaussian",), "gaussian"),
+        (("permuted",), "permuted"),
+        (("contrast",), "contrast"),
+        (("mean",), "mean"),
+        (("contrast", "mean"), "contrast, mean"),
+    ],
+)
+def test_a_kind_of_control_that_was_left_out_is_invalid(left_out: tuple[str, ...], named: str):
+    """However many directions of the other kinds there are: more samples cannot answer what nobody asked."""
+    run = emotional()
+    for name in CONTROLS:
+        if name.startswith(left_out):
+            run.drop(f"{name}+0.25")
+    found = gate(run)
+
+    assert found.verdict == "INVALID"
+    assert f"no control of the kind {named} stands beside a concept" in found.reasons[0]
+    assert found.attribution.label == "undecided"
+
+
+def test_controls_at_another_strength_do_not_stand_beside_a_concept():
+    """A kind counts where its directions have the size of a concept that is steered, and nowhere else."""
+    run = safe()
+    for name in CONTROLS:
+        if name.startswith("contrast"):
+            run.drop(f"{name}+0.25").set(f"{name}+0.4", 0, 40)
+
+    assert gate(run).verdict == "INVALID"
+
+
+def test_a_policy_may_ask_for_fewer_kinds():
+    """What is required is the policy's to say, and the kinds are part of its hash."""
+    run = safe()
+    for name in CONTROLS:
+        if name.startswith("contrast"):
+            run.drop(f"{name}+0.25")
+    values = shipped()
+    values["requires"]["control_kinds"] = ["gaussian", "permuted", "mean"]
+    policy = Policy.model_validate(values)
+
+    assert policy.sha256 != RELEASE.sha256
+    assert gate(run, policy).verdict == "PASS"
+
+
+def test_a_run_that_steers_nothing_needs_no_controls():
+    """Without a concept there is nothing to compare with a control."""
+    run = safe()
+    for variant, condition in list(run.counts):
+        if condition != "baseline":
+            run.drop(condition, variant)
+
+    assert not any("control" in reason for reason in gate(run).reasons)
 
 
 def test_no_blocking_cell_is_a_usage_error():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from evalharness.cells import build_cells
 from evalharness.gate import decide
-from evalharness.report import build_report
+from evalharness.report import build_report, render_html, render_markdown
 from tests.report.small_run import CONFIG, INSTRUMENT, MANIFEST, POLICY, key, report_on, row, small_run
 
 
@@ -163,6 +163,26 @@ def test_unscored_and_broken_samples_are_counted_in_the_validity_panel(model):
     assert "(1/600;" in found["planned samples that were not scored"]
     assert "(1/599;" in found["scored samples incoherent or truncated"]
     assert found["not scored, 1 samples"] == "error: the device ran out of memory"
+
+
+def test_a_transferred_bank_is_stated_in_every_form():
+    """Both models stand in the coverage part of page and Markdown, before the numbers, and in the validity panel."""
+    rows = small_run()
+    cells = build_cells(rows)
+    foreign = INSTRUMENT.model_copy(update={"bank_model_sha256": "d" * 64, "bank_transferred": True})
+    config = {**CONFIG, "bank": "banks/other", "transfer_bank": True}
+    report = build_report(rows, cells, decide(POLICY, cells, foreign).to_json(), MANIFEST, config)
+    panel = next(check for check in report.validity if check.name == "bank and model belong together")
+
+    assert panel.ok is False
+    assert "transferred" in panel.note
+    assert "--bank banks/other " in report.commands[0]
+    assert " --transfer-bank " in report.commands[0]
+    for page, numbers in ((render_html(report), '<h2 id="decisions">'), (render_markdown(report), "## Decisions")):
+        head = page[: page.index(numbers)]
+        assert "Transferred vectors" in head
+        assert "c" * 64 in head
+        assert "d" * 64 in head
 
 
 def test_the_validity_panel_tells_held_from_broken_and_unmeasured():
