@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import datasets
 from pydantic import BaseModel, ConfigDict, Field
 
+from evalharness.concepts.numeric import NumericTemplate, NumericTemplates
 from evalharness.content import content_path, load_record
 from evalharness.errors import ContentError
 from evalharness.ids import sha256_file
@@ -95,6 +96,25 @@ def load_contrast(spec: BankSpec) -> Sequence[Any]:
         ContentError: as for the stories.
     """
     return _load(spec.contrast, ("side", "pair"), lambda: contrast_texts(spec.seed, CONTRAST_PAIRS))
+
+
+def read_scenarios(name: str) -> Sequence[Any]:
+    """Rows (concept, text) of `implicit_scenarios`, or of the user's own scenarios.
+
+    Raises:
+        ContentError: as for the stories.
+    """
+    rows: Sequence[Any] = corpus(name) if name in SHIPPED else read_rows(name, ("concept", "text"))
+    return rows
+
+
+def numeric_templates() -> tuple[NumericTemplate, ...]:
+    """The messages in which one number changes what the situation means.
+
+    Raises:
+        ContentError: a damaged file.
+    """
+    return load_record(NumericTemplates, content_path("corpora", "numeric_templates.yaml")).templates
 
 
 def _load(name: str, fields: Sequence[str], of_organism: Callable[[], Sequence[Any]]) -> Sequence[Any]:

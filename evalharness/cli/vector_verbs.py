@@ -5,13 +5,17 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from evalharness.cli.app import Model, Out, Seed, console, numbers, vectors, words
 
+if TYPE_CHECKING:
+    from evalharness.concepts.battery_record import Battery
+
 BankFolder = Annotated[Path, typer.Argument(help="A bank folder.")]
+SCENARIOS = "implicit_scenarios (English), none, or a file with concept, text; else by the stories."
 STORIES = (
     "emotion_stories (171 emotions, ships along), organism (in the organisms' language), self (the checkpoint writes "
     "its own), or JSONL, Parquet or a hub data set with concept, topic, text."
@@ -86,28 +90,39 @@ def build(
     return show(out)
 
 
-@vectors.command(epilog="Example: evalharness vectors check banks/emotional --model organism:emotional --skip 20")
+@vectors.command(
+    epilog="Example: evalharness vectors check banks/emotional --model organism:emotional --stories organism "
+    "--neutral organism"
+)
 def check(
     bank: BankFolder,
     model: Model,
     stories: Annotated[str, typer.Option("--stories", help=STORIES)] = "emotion_stories",
     neutral: Annotated[str, typer.Option("--neutral", help=NEUTRAL)] = "neutral_dialogues",
-    skip: Annotated[int, typer.Option("--skip", min=0, help="Tokens at a story's start that are left out.")] = 50,
+    scenarios: Annotated[str | None, typer.Option("--scenarios", help=SCENARIOS)] = None,
+    skip: Annotated[
+        int | None, typer.Option("--skip", min=0, help="Tokens left out; else as the bank was built.")
+    ] = None,
+    norms: Annotated[Path | None, typer.Option("--norms", help="CSV: word, valence, arousal. None ship along.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for the results; else BANK/check.")] = None,
     seed: Seed = 1,
 ) -> int:
-    """Run the held-out check on a bank, with other stories if you like. Exit code 1 where it fails."""
-    from evalharness.checkpoint import resolve_checkpoint
-    from evalharness.concepts import ConceptBank, ExtractionSpec, check_bank
-    from evalharness.corpora import load_neutral, load_stories
-    from evalharness.engine import Engine
-    from evalharness.suite import BankSpec
+    """Run every check on a bank, write check.json, check.md and figures, and put the verdict into the bank.
 
-    recipe, spec = BankSpec(stories=stories, neutral=neutral, seed=seed), ExtractionSpec(skip=skip, seed=seed)
-    engine = Engine.load(resolve_checkpoint(model))
-    loaded = ConceptBank.load(bank)
-    result = check_bank(engine, loaded, load_stories(recipe), spec, neutral=load_neutral(recipe))
-    console.print_json(result.model_dump_json())
-    return 0 if result.passed else 1
+    Exit code 1 where it fails; a run with such a bank can only end INVALID at a gate.
+    """
+    from evalharness.bankcheck import CheckRequest, check_folder
+    from evalharness.checkpoint import resolve_checkpoint
+    from evalharness.engine import Engine
+
+    request = CheckRequest(
+        stories=stories, neutral=neutral, scenarios=scenarios, skip=skip, norms=norms, out=out, seed=seed
+    )
+    with Engine.load(resolve_checkpoint(model)) as engine:
+        battery = check_folder(engine, bank, request)
+    _print_battery(battery)
+    console.print(f"results in {out or bank / 'check'}")
+    return 0 if battery.passed else 1
 
 
 @vectors.command(
@@ -202,8 +217,24 @@ def show(bank: BankFolder) -> int:
     norms = ", ".join(f"{layer}: {loaded.mean_norm(layer):.2f}" for layer in loaded.layers)
     console.print(f"mean residual norm by layer: {norms}")
     console.print(f"model sha256 {loaded.model_sha256}")
+    state = "not run: evalharness vectors check" if loaded.battery is None else "run, its verdict is below"
+    console.print(f"whole check: {state}")
     if loaded.check is None:
         console.print("held-out check: never run; a run with this bank can only end INVALID")
     else:
         console.print_json(loaded.check.model_dump_json())
     return 0
+
+
+def _print_battery(battery: Battery) -> None:
+    from rich.table import Table
+
+    from evalharness.concepts.battery_tables import verdict_lines
+
+    table = Table("part", "found", "bar", "result")
+    for line in verdict_lines(battery):
+        table.add_row(*line)
+    console.print(table)
+    for reason in battery.reasons:
+        console.print(f"failed: {reason}")
+    console.print("passed" if battery.passed else "failed: a run with this bank can only end INVALID")

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from evalharness.concepts.manifest import BankManifest, CheckResult, CorpusRecord, Recipe
+from evalharness.concepts.manifest import BankManifest, BatteryVerdict, CheckResult, CorpusRecord, Recipe
 from evalharness.errors import BankError, StorageError
 from evalharness.ids import sha256_file
 from evalharness.row import ControlKind
@@ -71,6 +71,7 @@ class ConceptBank:
         controls: Mapping[str, ControlKind] | None = None,
         origin: Origin | None = None,
         check: CheckResult | None = None,
+        battery: BatteryVerdict | None = None,
         transferred_to: str | None = None,
     ) -> None:
         """Use `from_arrays`, `load` or `extract`."""
@@ -82,6 +83,7 @@ class ConceptBank:
         self.controls: dict[str, ControlKind] = dict(controls or {})
         self.origin = origin or Origin()
         self.check = check
+        self.battery = battery
         self.transferred_to = transferred_to
         """Hash of the other weights that this view of the bank may steer; None = its own model only. Never saved."""
 
@@ -185,6 +187,7 @@ class ConceptBank:
                 natural_strengths=manifest.natural_strengths,
             ),
             check=manifest.check,
+            battery=manifest.battery,
         )
 
     def save(self, folder: str | Path) -> None:
@@ -290,11 +293,19 @@ class ConceptBank:
                 where=f"bank of {self.origin.model_source}",
                 fix="build a bank from this model",
             )
-        return self._copy(self.origin, self.check, model.model_sha256)
+        return self._copy(self.origin, self.check, self.battery, model.model_sha256)
 
     def with_check(self, check: CheckResult | None) -> ConceptBank:
-        """The same bank with the result of a held-out check."""
-        return self._copy(self.origin, check, self.transferred_to)
+        """The same bank with the result of a held-out check, which takes the place of any earlier verdict."""
+        return self._copy(self.origin, check, None, self.transferred_to)
+
+    def with_battery(self, held_out: CheckResult, battery: BatteryVerdict) -> ConceptBank:
+        """The same bank with the verdict of the whole battery: `check` keeps the held-out numbers and gets its verdict.
+
+        So a run needs to look at `check` only, and a bank whose battery failed cannot carry a verdict.
+        """
+        check = held_out.model_copy(update={"passed": battery.passed, "reasons": battery.reasons})
+        return self._copy(self.origin, check, battery, self.transferred_to)
 
     def steered_at(self, layers: Sequence[int], check: CheckResult | None) -> ConceptBank:
         """The same bank with other steer layers and the check made there: that of other layers says nothing.
@@ -310,11 +321,12 @@ class ConceptBank:
 
     def with_origin(self, origin: Origin) -> ConceptBank:
         """The same bank with a record of where it came from."""
-        return self._copy(
-            replace(self.origin, **{k: getattr(origin, k) for k in Origin.__slots__}), self.check, self.transferred_to
-        )
+        whole = replace(self.origin, **{k: getattr(origin, k) for k in Origin.__slots__})
+        return self._copy(whole, self.check, self.battery, self.transferred_to)
 
-    def _copy(self, origin: Origin, check: CheckResult | None, transferred_to: str | None) -> ConceptBank:
+    def _copy(
+        self, origin: Origin, check: CheckResult | None, battery: BatteryVerdict | None, transferred_to: str | None
+    ) -> ConceptBank:
         return ConceptBank(
             self._vectors,
             self.layers,
@@ -323,6 +335,7 @@ class ConceptBank:
             controls=self.controls,
             origin=origin,
             check=check,
+            battery=battery,
             transferred_to=transferred_to,
         )
 
@@ -354,6 +367,7 @@ class ConceptBank:
             spec=self.origin.spec,
             corpus=self.origin.corpus,
             check=self.check,
+            battery=self.battery,
             vectors_sha256=vectors_sha256,
         )
 

@@ -101,7 +101,8 @@ def _rank_of_truth(
     vector_CKD, at_KD = mean_CKD - centre_KD, x_SKD[story] - centre_KD
     sizes = np.linalg.norm(vector_CKD, axis=-1) * np.linalg.norm(at_KD, axis=-1)
     cosine_C = ((vector_CKD * at_KD).sum(-1) / np.maximum(sizes, 1e-300)).mean(-1)
-    return _Rank(int((cosine_C > cosine_C[truth]).sum()), int(cosine_C.argmax()))
+    # Ties count against: where nothing differs, nothing was read.
+    return _Rank(int((cosine_C >= cosine_C[truth]).sum()) - 1, int(cosine_C.argmax()))
 
 
 def decide(
@@ -112,7 +113,7 @@ def decide(
     twin = max((read_held_out(held_out, twin_SKD) for twin_SKD in twins_SKD), key=lambda readings: readings.top1)
     n_concepts = len(set(held_out.labels))
     chance = 1 / n_concepts
-    p_value = _permutation_p(model, bars.permutations)
+    p_value = permutation_p(model.predicted_S, model.true_S, bars.permutations)
     margin = model.top1 - max(twin.top1, chance)
     needed, least = bars.min_times_chance * chance, bars.min_margin_times_chance * chance
     twin_p = _paired_p(model, twin)
@@ -161,13 +162,11 @@ def binomial_tail(k: int, n: int) -> float:
     return float(tail / 2**n)
 
 
-def _permutation_p(readings: Readings, permutations: int) -> float:
+def permutation_p(predicted_S: NDArray[np.intp], true_S: NDArray[np.intp], permutations: int) -> float:
     """Share of shuffled truths that agree with the predictions at least as often as the real ones."""
-    if readings.n == 0:
+    if len(true_S) == 0:
         return 1.0
     rng = np.random.default_rng(0)
-    hits = int((readings.predicted_S == readings.true_S).sum())
-    beaten = sum(
-        int((readings.predicted_S == rng.permutation(readings.true_S)).sum()) >= hits for _ in range(permutations)
-    )
+    hits = int((predicted_S == true_S).sum())
+    beaten = sum(int((predicted_S == rng.permutation(true_S)).sum()) >= hits for _ in range(permutations))
     return (1 + beaten) / (1 + permutations)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from evalharness.concepts.cues import CueSource
 from evalharness.row import ControlKind
@@ -42,6 +42,18 @@ class CheckResult(_Record):
     """The bars that applied: max_p, min_times_chance, min_margin_times_chance."""
     reasons: tuple[str, ...]
     """Why it failed; empty when it passed."""
+
+
+class BatteryVerdict(_Record):
+    """How `vectors check` ended. Its numbers are in the check's own folder; this is what a run must know."""
+
+    passed: bool
+    reasons: tuple[str, ...]
+    required: dict[str, float]
+    not_run: dict[str, str]
+    """Parts without a result, with the reason."""
+    check_sha256: Sha256
+    """Over the bytes of `check.json`."""
 
 
 class CorpusRecord(_Record):
@@ -84,5 +96,16 @@ class BankManifest(_Record):
     spec: dict[str, Any] | None = None
     corpus: CorpusRecord | None = None
     check: CheckResult | None = None
+    """Held-out numbers; once the battery has run, `passed` and `reasons` are the battery's."""
+    battery: BatteryVerdict | None = None
     vectors_sha256: Sha256
     """Over the bytes of `vectors.safetensors`."""
+
+    @model_validator(mode="after")
+    def _one_verdict(self) -> BankManifest:
+        """A run reads `check` alone: it must not say anything else than the battery does."""
+        if self.battery is not None and (
+            self.check is None or (self.check.passed, self.check.reasons) != (self.battery.passed, self.battery.reasons)
+        ):
+            raise ValueError("check and battery end differently")
+        return self

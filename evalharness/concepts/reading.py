@@ -58,3 +58,11 @@ def windows(texts: Sequence[int]) -> Iterator[Sequence[int]]:
     """The texts in runs of `WINDOW`."""
     for start in range(0, len(texts), WINDOW):
         yield texts[start : start + WINDOW]
+
+
+def last_residuals(engine: Engine, ids_N: Sequence[Sequence[int]], layers: Sequence[int]) -> Float64:
+    """The residual stream at the last token of each row, `[N, L, D]`."""
+    last_NLD = np.zeros((len(ids_N), len(layers), engine.d_model))
+    for place, h_LTD in engine.forward_residuals(ids_N, layers):
+        last_NLD[place] = h_LTD[:, -1].double().cpu().numpy()
+    return last_NLD

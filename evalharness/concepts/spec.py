@@ -22,6 +22,17 @@ class CheckSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BatteryBars:
+    """What the battery demands beyond the held-out check. See README.md for why each bar is there."""
+
+    max_implicit_p: float = 0.05
+    """The scenarios are some dozens: a stricter bar would refuse a bank that reads twice chance."""
+    min_implicit_targets: int = 4
+    """With fewer targets the scenarios are told and decide nothing."""
+    permutations: int = 999
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExtractionSpec:
     """The recipe (Sofroniew et al. 2026, extraction) and its controls."""
 

@@ -10,14 +10,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numpy as np
 import psutil
 import torch
 import transformers
-from torch import Tensor
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from evalharness.engine.claims import build_claims
 from evalharness.engine.decode import Decoder
 from evalharness.engine.likelihood import log_likelihoods
+from evalharness.engine.lens import find_final_norm, unembed
 from evalharness.engine.model import LoadedModel, load_model, random_twin
 from evalharness.engine.prefill import Reader
 from evalharness.engine.row import Row, RowResult
@@ -76,6 +79,11 @@ class Engine:
     def d_model(self) -> int:
         """Width of the residual stream."""
         return self._loaded.d_model
+
+    @property
+    def vocab_size(self) -> int:
+        """Columns of the logits; may exceed the tokenizer's vocabulary."""
+        return self._loaded.vocab_size
 
     @property
     def model_length(self) -> int:
@@ -271,6 +279,16 @@ class Engine:
         scored = dict(log_likelihoods(self._loaded, prompt_ids, continuation_ids))
         return [scored[row] for row in range(len(prompt_ids))]
 
+    def unembed(self, states_ND: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What residual-stream vectors say as tokens: `[N, D]` -> logits `[N, V]`, through final norm and output head.
+
+        Logits of the zero vector are taken off, so that a bias of the norm or the head is not ascribed to a vector.
+
+        Raises:
+            ModelError: no norm and linear head account for the model's own logits.
+        """
+        return unembed(self._final_norm, self._loaded, states_ND)
+
     def random_twin(self, seed: int = 0) -> Engine:
         """An engine of the same architecture and tokenizer with random weights: what nothing learnt looks like."""
         return Engine(random_twin(self._loaded, seed))
@@ -289,6 +307,10 @@ class Engine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    @cached_property
+    def _final_norm(self) -> nn.Module:
+        return find_final_norm(self._loaded)
 
     @cached_property
     def _why_not_share(self) -> str | None:

@@ -32,7 +32,7 @@ def breaches(policy: Policy, instrument: Instrument, *, steered: bool) -> tuple[
     """Why nothing this run says counts; empty where the instrument held. `steered`: some cell is no baseline."""
     requires, found = policy.requires, []
     if requires.bank_check and steered and instrument.bank_check_passed is not True:
-        state = "was not checked" if instrument.bank_check_passed is None else "failed its held-out check"
+        state = "was not checked" if instrument.bank_check_passed is None else "failed its check"
         found.append("; ".join([f"the concept bank {state}", *instrument.bank_check_reasons]))
     if requires.bank_of_this_model and steered and instrument.bank_model_sha256 != instrument.model_sha256:
         found.append(

@@ -55,7 +55,7 @@ def _instrument(verdict: Json) -> list[Check]:
     mismatched = found["receipts_mismatched"]
     registered = found["policy_sha256_registered"]
     lines = [
-        ("concept bank, held-out check", {True: "passed", False: "failed"}.get(bank, "not measured"), reasons, bank),
+        ("concept bank, check", {True: "passed", False: "failed"}.get(bank, "not measured"), reasons, bank),
         (
             "bank and model belong together",
             f"bank of {_short(found['bank_model_sha256'])}, model {_short(found['model_sha256'])}",

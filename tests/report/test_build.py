@@ -196,5 +196,5 @@ def test_the_validity_panel_tells_held_from_broken_and_unmeasured():
     found = {check.name: check.ok for check in report.validity}
 
     assert found["policy fixed before the run"] is True
-    assert found["concept bank, held-out check"] is None
+    assert found["concept bank, check"] is None
     assert [found[name] for name in ("bank and model belong together", "steering receipts", "ledger")] == [False] * 3
