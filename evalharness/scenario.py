@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import jinja2
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from evalharness.content import content_root, find_content, load_record, template_sandbox
+from evalharness.content import ContentName, content_root, find_content, load_record, template_sandbox
 from evalharness.errors import ContentError
 from evalharness.ids import sha256_json
 from evalharness.row import Role
@@ -26,6 +26,9 @@ Value = str | dict[str, str] | list[str] | bool | int | float
 _JINJA = template_sandbox()
 _JINJA.filters["given"] = lambda name: name.split()[0]
 _JINJA.filters["handle"] = lambda name: ".".join(name.lower().replace("'", "").split())
+
+# What a template can raise by what it says: not only Jinja's own errors, but those of the Python underneath.
+_TEMPLATE_ERRORS = (jinja2.TemplateError, TypeError, ValueError, AttributeError, ArithmeticError, LookupError)
 
 
 class _Record(BaseModel):
@@ -70,6 +73,16 @@ class Rendered(NamedTuple):
     facts: dict[str, str]
     """What a scorer must know and the model is not told."""
 
+    @property
+    def text(self) -> str:
+        """All messages, one after another."""
+        return "\n".join(message["content"] for message in self.messages)
+
+    @property
+    def n_words(self) -> int:
+        """Words of all messages."""
+        return len(self.text.split())
+
 
 class Scenario(_Record):
     """A family member of the scenarios: templates, slots, facts and variants.
@@ -86,7 +99,7 @@ class Scenario(_Record):
     canary: str
     sampling: SamplingSpec | None = None
     """How replies are drawn where no suite says so."""
-    rubric: str | None = None
+    rubric: ContentName | None = None
     """Name of the rubric file that a judge uses, if there is one."""
     words: Words | None = None
     """Bounds on the length of every prompt; `scenarios check` holds the file to them."""
@@ -163,7 +176,7 @@ class Scenario(_Record):
             return template
         try:
             return _compiled(template).render(values).strip()
-        except jinja2.TemplateError as error:
+        except _TEMPLATE_ERRORS as error:
             raise ContentError(
                 "A template cannot be rendered.", where=f"scenario {self.id}, {field}", got=str(error)
             ) from error
