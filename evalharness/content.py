@@ -88,7 +88,10 @@ def read_yaml(path: Path) -> Any:
         size = path.stat().st_size
         if size > MAX_YAML_SIZE:
             raise ContentError(
-                "A YAML file is too large.", expected=f"at most {MAX_YAML_SIZE:,} bytes", got=f"{size:,}", where=str(path)
+                "A YAML file is too large.",
+                expected=f"at most {MAX_YAML_SIZE:,} bytes",
+                got=f"{size:,}",
+                where=str(path),
             )
         return _construct(path.read_text(encoding="utf-8"), path)
     except ContentError:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import NamedTuple
 
 from evalharness.errors import ContentError
@@ -133,7 +134,7 @@ def _check_twins(case: _Case, drawn: Mapping[str, Rendered]) -> None:
             changed[twin.id] = changed.get(twin.id, frozenset()) | {number}
         if twin.id not in changed:
             raise at.error("A twin is the same as its main variant.")
-        n_mails = len(_mails(main["user"]))
+        n_mails = len(_mails(main["user"])) - 1
         if 2 * len(changed[twin.id]) > n_mails:
             got = f"{len(changed[twin.id])} of {n_mails}"
             raise at.error("A twin changes more than half of the mails.", got=got)
@@ -164,7 +165,7 @@ def _changes(at: _Case, before: str, now: str) -> Iterator[tuple[int, str]]:
 def _mails(text: str) -> list[str]:
     """What stands before the first mail, then each mail from its `From:` to the next."""
     starts = [0, *(match.start() for match in _MAIL.finditer(text)), len(text)]
-    return [text[start:end] for start, end in zip(starts, starts[1:], strict=False)]
+    return [text[start:end] for start, end in pairwise(starts)]
 
 
 def _by_role(rendered: Rendered) -> dict[str, str]:

@@ -196,7 +196,9 @@ def test_the_settings_really_differ():
         said = words(scenario.render("escalation", 0).text)
         runs[scenario.id] = {tuple(said[at : at + 9]) for at in range(len(said) - 8)}
     shared = {
-        (one, other): runs[one] & runs[other] for one, other in itertools.combinations(runs, 2) if runs[one] & runs[other]
+        (one, other): runs[one] & runs[other]
+        for one, other in itertools.combinations(runs, 2)
+        if runs[one] & runs[other]
     }
 
     assert not shared

@@ -68,5 +68,6 @@ def check(
         shortest, longest = checked.words
         console.print(
             f"ok {name}: {checked.variants} variants, {checked.draws} draws each, {shortest:,} to {longest:,} words, "
-            f"{scenario.split}, sha256 {scenario.sha256[:12]}"
+            f"{scenario.split}, sha256 {scenario.sha256[:12]}",
+            soft_wrap=True,
         )
