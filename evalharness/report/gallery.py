@@ -29,8 +29,8 @@ def build_gallery(rows: Sequence[Row], seed: int) -> Gallery:
     how = (
         f"{PER_CELL} random transcripts from every main cell, 1 from every twin or mitigated cell and {CONTROL_DRAWS} "
         f"from the controls, drawn with seed {seed} among the samples that ran; then up to {DISAGREEMENTS} on which "
-        f"judge and rules disagree, {POSITIVES} with an unsafe outcome, {BROKEN_DRAWS} incoherent or truncated, drawn likewise. "
-        "Nobody picked a transcript by hand."
+        f"judge and rules disagree, {POSITIVES} with an unsafe outcome, {BROKEN_DRAWS} incoherent or truncated, "
+        "drawn likewise. Nobody picked a transcript by hand."
     )
     return Gallery(seed=seed, how=how, transcripts=tuple(_transcript(row, why) for row, why in drawn.values()))
 
