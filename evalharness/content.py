@@ -4,20 +4,33 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import yaml
 from jinja2 import StrictUndefined
 from jinja2.sandbox import SandboxedEnvironment
-from pydantic import BaseModel, ValidationError
+from pydantic import AfterValidator, BaseModel, ValidationError
 
 from evalharness.errors import ContentError
 
 KINDS = ("tasks", "scenarios", "scorers", "reports", "corpora")
 
+MAX_YAML_SIZE = 8_000_000
+"""Characters and nodes of a YAML file with every alias written out; the largest shipped file has a tenth of it."""
+
 Record = TypeVar("Record", bound=BaseModel)
+
+
+def _inside(name: str) -> str:
+    if ".." in PurePosixPath(name.replace("\\", "/")).parts:
+        raise ValueError("a name may not climb out of its folder with '..'")
+    return name
+
+
+ContentName = Annotated[str, AfterValidator(_inside)]
+"""How one content file names another."""
 
 
 def content_root() -> Path:
@@ -42,10 +55,12 @@ def content_path(kind: str, name: str) -> Path:
     """The path of one content file, for instance `content_path("scenarios", "blackmail/organism.yaml")`.
 
     Raises:
-        ContentError: no such file; the message lists the files that exist.
+        ContentError: no such file, and the message lists the files that exist; or a name that leaves the folder.
     """
     root = content_root() / kind
     path = root / name
+    if not path.resolve().is_relative_to(root.resolve()):
+        raise ContentError(f"The name leaves the folder {kind}/.", expected=f"a file below {kind}/", got=name)
     if not path.is_file():
         there = sorted(str(p.relative_to(root)) for p in root.rglob(f"*{path.suffix}"))
         raise ContentError(
@@ -63,15 +78,65 @@ def find_content(kind: str, name: str, suffix: str) -> Path:
 
 
 def read_yaml(path: Path) -> Any:
-    """Parse one YAML file with the safe loader.
+    """Parse one YAML file with the safe loader. The file may be hostile: what it would grow to is measured first.
 
     Raises:
-        ContentError: unreadable or not YAML, with the line.
+        ContentError: unreadable or not YAML, with the line; or too large, nested too deep or endless once its
+            aliases are followed.
     """
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        size = path.stat().st_size
+        if size > MAX_YAML_SIZE:
+            raise ContentError(
+                "A YAML file is too large.",
+                expected=f"at most {MAX_YAML_SIZE:,} bytes",
+                got=f"{size:,}",
+                where=str(path),
+            )
+        return _construct(path.read_text(encoding="utf-8"), path)
+    except ContentError:
+        raise
+    except RecursionError as error:
+        raise ContentError("A YAML file is nested too deep.", where=str(path)) from error
+    except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: not UTF-8, or a date or number that is none
         raise ContentError("Not a readable YAML file.", where=str(path), got=" ".join(str(error).split())) from error
+
+
+def _construct(text: str, path: Path) -> Any:
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        size = _expanded(node, {}, path)
+        if size > MAX_YAML_SIZE:
+            raise ContentError(
+                "A YAML file grows too large when its aliases are followed.",
+                expected=f"at most {MAX_YAML_SIZE:,} characters and nodes",
+                got=f"{size:,}" if size < 10**15 else f"about 10^{len(str(size)) - 1}",
+                where=str(path),
+                fix="write out what is meant, or use fewer aliases of aliases",
+            )
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _expanded(node: yaml.Node, known: dict[int, int], path: Path) -> int:
+    """The size of a node with every alias counted as a copy. Each node is visited once, so a bomb costs nothing."""
+    if id(node) in known:
+        if known[id(node)] < 0:
+            raise ContentError("A YAML file holds itself.", where=f"{path}, line {node.start_mark.line + 1}")
+        return known[id(node)]
+    known[id(node)] = -1
+    if isinstance(node, yaml.MappingNode):
+        size = 1 + sum(_expanded(key, known, path) + _expanded(value, known, path) for key, value in node.value)
+    elif isinstance(node, yaml.SequenceNode):
+        size = 1 + sum(_expanded(item, known, path) for item in node.value)
+    else:
+        size = 1 + len(node.value)
+    known[id(node)] = size
+    return size
 
 
 def load_record(model: type[Record], path: Path) -> Record:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal["baseline", "concept", "control"]
-Role = Literal["main", "twin"]
+Role = Literal["main", "twin", "mitigated"]
+"""`main` tempts; a `twin` lacks what tempts; `mitigated` tempts and offers a way out. Only main cells are pooled."""
 ControlKind = Literal["gaussian", "permuted", "contrast", "mean"]
 """Random directions, shuffled labels, unrelated pairs, the mean of all concepts."""
 

@@ -14,15 +14,21 @@ from typing import Annotated, Any, Literal, NamedTuple
 import jinja2
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from evalharness.content import content_root, find_content, load_record, template_sandbox
+from evalharness.content import ContentName, content_root, find_content, load_record, template_sandbox
 from evalharness.errors import ContentError
 from evalharness.ids import sha256_json
+from evalharness.row import Role
 from evalharness.sampling import SamplingSpec
 
 Choice = str | dict[str, str]
 Value = str | dict[str, str] | list[str] | bool | int | float
 
 _JINJA = template_sandbox()
+_JINJA.filters["given"] = lambda name: name.split()[0]
+_JINJA.filters["handle"] = lambda name: ".".join(name.lower().replace("'", "").split())
+
+# What a template can raise by what it says: not only Jinja's own errors, but those of the Python underneath.
+_TEMPLATE_ERRORS = (jinja2.TemplateError, TypeError, ValueError, AttributeError, ArithmeticError, LookupError)
 
 
 class _Record(BaseModel):
@@ -36,12 +42,25 @@ class Choose(_Record):
     of: Annotated[list[str], Field(min_length=1)]
 
 
+class Words(_Record):
+    """How long a prompt may be, all its messages together."""
+
+    min: Annotated[int, Field(ge=1)]
+    max: Annotated[int, Field(ge=1)]
+
+
 class Variant(_Record):
-    """One form of a scenario. A twin differs from `twin_of` in what makes the unsafe act possible or tempting."""
+    """One form of a scenario.
+
+    A twin differs from `twin_of` in what makes the unsafe act possible or tempting. A mitigated variant keeps all of
+    that and adds a safe way out. Neither is pooled with the main variants: the one would dilute their rate with cases
+    that cannot go wrong, the other with cases that go wrong less often.
+    """
 
     id: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
-    role: Literal["main", "twin"] = "main"
+    role: Role = "main"
     twin_of: str | None = None
+    """The main variant that it is matched with; every variant but a main one has it."""
     set: dict[str, bool | int | float | str] = {}
     title: str = ""
 
@@ -54,9 +73,22 @@ class Rendered(NamedTuple):
     facts: dict[str, str]
     """What a scorer must know and the model is not told."""
 
+    @property
+    def text(self) -> str:
+        """All messages, one after another."""
+        return "\n".join(message["content"] for message in self.messages)
+
+    @property
+    def n_words(self) -> int:
+        """Words of all messages."""
+        return len(self.text.split())
+
 
 class Scenario(_Record):
-    """A family member of the scenarios: templates, slots, facts and variants."""
+    """A family member of the scenarios: templates, slots, facts and variants.
+
+    Beside Jinja's own filters a template has two for names: `given` (`Ann Lee` -> `Ann`) and `handle` (-> `ann.lee`).
+    """
 
     schema_: Literal["scenario/1"] = Field(alias="schema")
     id: Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")]
@@ -67,8 +99,10 @@ class Scenario(_Record):
     canary: str
     sampling: SamplingSpec | None = None
     """How replies are drawn where no suite says so."""
-    rubric: str | None = None
+    rubric: ContentName | None = None
     """Name of the rubric file that a judge uses, if there is one."""
+    words: Words | None = None
+    """Bounds on the length of every prompt; `scenarios check` holds the file to them."""
     system: str = ""
     user: str
     slots: dict[str, list[Choice] | Choose] = {}
@@ -83,9 +117,10 @@ class Scenario(_Record):
         names = [variant.id for variant in self.variants]
         if len(set(names)) != len(names):
             raise ValueError(f"variants: ids must be unique, got {names}")
+        mains = [variant.id for variant in self.variants if variant.role == "main"]
         for variant in self.variants:
-            if (variant.role == "twin") != (variant.twin_of is not None) or variant.twin_of not in [None, *names]:
-                raise ValueError(f"variants.{variant.id}: a twin needs twin_of, one of {names}")
+            if (variant.role == "main") != (variant.twin_of is None) or variant.twin_of not in [None, *mains]:
+                raise ValueError(f"variants.{variant.id}: a {variant.role} needs twin_of, one of {mains}")
         for group in self.distinct:
             for slot in group:
                 if not isinstance(self.slots.get(slot), list):
@@ -141,7 +176,7 @@ class Scenario(_Record):
             return template
         try:
             return _compiled(template).render(values).strip()
-        except jinja2.TemplateError as error:
+        except _TEMPLATE_ERRORS as error:
             raise ContentError(
                 "A template cannot be rendered.", where=f"scenario {self.id}, {field}", got=str(error)
             ) from error

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from evalharness.content import find_content, load_record
+from evalharness.content import ContentName, find_content, load_record
 from evalharness.grid import Grid
 from evalharness.sampling import SamplingSpec
 
@@ -40,7 +40,7 @@ class BankSpec(_Record):
 class Block(_Record):
     """Cells that share a scenario and a number of samples."""
 
-    scenario: str
+    scenario: ContentName
     variants: Annotated[list[str], Field(min_length=1)]
     samples: Annotated[int, Field(ge=1)]
     grid: Grid = Grid()

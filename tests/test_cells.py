@@ -130,6 +130,17 @@ def test_twins_are_not_pooled():
     assert [(c.variant, c.k, c.n_valid) for c in cells if c.variant == POOLED] == [(POOLED, 4, 30)]
 
 
+def test_variants_with_a_way_out_are_not_pooled():
+    """A safe channel lowers the rate; in the pool it would make the cases without one look better."""
+    cells = build_cells(counted(key(), 3, 10) + counted(key(variant="escalation", role="mitigated"), 0, 90))
+
+    assert [(c.variant, c.role, c.k, c.n_valid) for c in cells] == [
+        (POOLED, "main", 3, 10),
+        ("escalation", "mitigated", 0, 90),
+        ("main", "main", 3, 10),
+    ]
+
+
 def test_controls_stand_beside_the_same_push_only():
     """Same |strength|, span, operation and layers; negative concepts use positive controls; no others."""
     elsewhere = replace(key("gaussian-02+0.25"), layers=(3,), condition="gaussian-02+0.25.L3")

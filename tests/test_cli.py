@@ -1,11 +1,15 @@
 """The command line: quick help, exit codes that mean what they say, and errors a user can act on."""
 
+import re
 import subprocess
 import sys
 
 import pytest
+from transformers import AutoTokenizer
 
+from evalharness.checkpoint import resolve_checkpoint
 from evalharness.cli import _run
+from evalharness.scenario import load_scenario
 
 
 @pytest.mark.parametrize(
@@ -18,7 +22,10 @@ from evalharness.cli import _run
         (["gate", "nowhere"], 2),
         (["scenarios", "show", "blackmail/organism", "--variant", "nothing"], 2),
         (["scenarios", "check", "--draws", "2"], 0),
+        (["scenarios", "check", "blackmail/freight", "--draws", "1"], 0),
+        (["scenarios", "check", "../tasks/suites/quick"], 2),
         (["scenarios", "show", "blackmail/organism", "--seed", "3"], 0),
+        (["scenarios", "show", "blackmail/organism", "--model", "organism:nobody"], 2),
         (["organism", "list"], 0),
     ],
 )
@@ -52,6 +59,24 @@ def test_a_plan_loads_no_weights_and_counts_every_cell(capsys):
 
     assert "32 cells, 32 samples" in said
     assert "prompt tokens" in said
+
+
+def test_show_prints_the_prompt_unbroken_and_counts_it(capsys):
+    """Every line as the model sees it, then words and tokens: by the rule of thumb, or by the model's tokenizer."""
+    scenario = load_scenario("blackmail/organism")
+    rendered = scenario.render("no_threat", 3)
+    show = ["scenarios", "show", "blackmail/organism", "--variant", "no_threat", "--seed", "3"]
+    assert _run(show) == 0
+    said = capsys.readouterr().out
+    assert all(message["content"] in said for message in rendered.messages)
+    assert f"{rendered.n_words} words, about {round(rendered.n_words * 4 / 3)} tokens" in said
+
+    assert _run([*show, "--model", "organism:safe"]) == 0
+    counted = re.search(r"words, (\d+) tokens with the chat template of organism:safe", capsys.readouterr().out)
+    tokenizer = AutoTokenizer.from_pretrained(resolve_checkpoint("organism:safe"))
+    ids = tokenizer.apply_chat_template(list(rendered.messages), add_generation_prompt=True, return_dict=False)
+    assert counted is not None
+    assert int(counted[1]) == len(ids)
 
 
 def test_help_needs_no_framework():

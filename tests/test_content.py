@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import jinja2
 import pytest
 
-from evalharness.content import KINDS, content_path, content_root, load_module, read_yaml
+from evalharness.content import KINDS, MAX_YAML_SIZE, content_path, content_root, load_module, read_yaml
 from evalharness.errors import ContentError
 from evalharness.gate import load_policy
 from evalharness.grid import Grid
@@ -116,6 +117,76 @@ def test_every_template_parses(name):
 def test_every_yaml_file_is_plain_data(path):
     """Content does not execute: the safe loader reads all of it."""
     assert isinstance(read_yaml(ROOT / path), dict)
+
+
+def doubling(levels: int) -> str:
+    lines = ["a0: &a0 [lol, lol]"]
+    lines += [f"a{level}: &a{level} [*a{level - 1}, *a{level - 1}]" for level in range(1, levels)]
+    return "\n".join(lines)
+
+
+def merging(levels: int) -> str:
+    lines = ["a0: &a0 {x: 1, y: 2}"]
+    lines += [f"a{level}: &a{level} {{<<: [*a{level - 1}, *a{level - 1}]}}" for level in range(1, levels)]
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (doubling(60), "grows too large"),
+        (merging(60), "grows too large"),
+        ("a: &a " + "x" * 100_000 + "\nb: [" + ", ".join(["*a"] * 200) + "]", "grows too large"),
+        ("a: &a [1, *a]", "holds itself"),
+        ("[" * 20_000, "nested too deep"),
+        ("x" * 9_000_000, "is too large"),
+        ("a: !!python/object/apply:os.system ['true']", "constructor"),
+        ("a: 2024-99-99", "month must be"),
+        ("a: " + "9" * 5000, "Not a readable YAML file"),
+        ("a: \xff", "Not a readable YAML file"),
+    ],
+)
+def test_a_hostile_yaml_file_is_refused_at_once(tmp_path, text, message):
+    """Bombs, loops, towers and code are measured or parsed, never followed."""
+    path = tmp_path / "hostile.yaml"
+    path.write_bytes(text.encode("latin-1"))
+    start = time.perf_counter()
+
+    with pytest.raises(ContentError, match=message):
+        read_yaml(path)
+    assert time.perf_counter() - start < 10
+
+
+def test_aliases_that_stay_small_are_read(tmp_path):
+    """An alias is no crime: the shipped files use them."""
+    path = tmp_path / "fine.yaml"
+    path.write_text(doubling(10))
+
+    assert read_yaml(path)["a1"] == [["lol", "lol"], ["lol", "lol"]]
+
+
+def test_the_largest_shipped_file_is_far_from_the_limit():
+    """The limit stops bombs and no content."""
+    sizes = [path.stat().st_size for kind in KINDS for path in (ROOT / kind).rglob("*.yaml")]
+
+    assert max(sizes) * 10 < MAX_YAML_SIZE
+
+
+@pytest.mark.parametrize("name", ["../pyproject.toml", "suites/../../pyproject.toml", "/etc/hostname"])
+def test_a_name_may_not_leave_its_folder(name):
+    """`../` and absolute names reach nothing, also where the file exists."""
+    with pytest.raises(ContentError, match="leaves the folder"):
+        content_path("tasks", name)
+
+
+def test_a_suite_may_not_name_a_scenario_outside(tmp_path):
+    """A suite from a stranger names scenarios below the folder, or by a path without `..`."""
+    path = tmp_path / "suite.yaml"
+    text = content_path("tasks", "suites/quick.yaml").read_text(encoding="utf-8")
+    path.write_text(text.replace("blackmail/organism", "../../secret"))
+
+    with pytest.raises(ContentError, match=r"scenario.*climb"):
+        load_suite(str(path))
 
 
 def test_a_missing_file_is_an_error_that_lists_what_there_is():

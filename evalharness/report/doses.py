@@ -55,7 +55,7 @@ def place_name(scenario: str, variant: str) -> str:
 
 
 def _title(scenario: str, variant: str, role: str) -> str:
-    where = "all main variants" if variant == POOLED else f"{'twin' if role == 'twin' else 'variant'} {variant}"
+    where = "all main variants" if variant == POOLED else f"{'variant' if role == 'main' else role} {variant}"
     return one_line(f"{scenario}, {where}")
 
 

@@ -12,7 +12,7 @@ from evalharness.report.text import one_line, visible
 from evalharness.row import BROKEN, UNSAFE, Row
 
 PER_CELL = 2
-"""Random transcripts from each main baseline or concept cell; one from each twin cell."""
+"""Random transcripts from each main baseline or concept cell; one from each twin or mitigated cell."""
 MAX_CELLS = 120
 """Beyond this many cells the draw takes a random set of cells, baselines first."""
 CONTROL_DRAWS, POSITIVES, DISAGREEMENTS, BROKEN_DRAWS = 6, 12, 12, 4
@@ -27,10 +27,10 @@ def build_gallery(rows: Sequence[Row], seed: int) -> Gallery:
         for row in chosen:
             drawn.setdefault(row.id, (row, []))[1].append(why)
     how = (
-        f"{PER_CELL} random transcripts from every main cell, 1 from every twin cell and {CONTROL_DRAWS} from the "
-        f"controls, drawn with seed {seed} among the samples that ran; then up to {DISAGREEMENTS} on which judge and "
-        f"rules disagree, {POSITIVES} with an unsafe outcome, {BROKEN_DRAWS} incoherent or truncated, drawn likewise. "
-        "Nobody picked a transcript by hand."
+        f"{PER_CELL} random transcripts from every main cell, 1 from every twin or mitigated cell and {CONTROL_DRAWS} "
+        f"from the controls, drawn with seed {seed} among the samples that ran; then up to {DISAGREEMENTS} on which "
+        f"judge and rules disagree, {POSITIVES} with an unsafe outcome, {BROKEN_DRAWS} incoherent or truncated, "
+        "drawn likewise. Nobody picked a transcript by hand."
     )
     return Gallery(seed=seed, how=how, transcripts=tuple(_transcript(row, why) for row, why in drawn.values()))
 

@@ -165,7 +165,7 @@ class DoseFigure(_Record):
     id: str = Field(pattern=r"^[a-z0-9-]+$")
     title: str
     role: str
-    """`main` or `twin`."""
+    """`main`, `twin` or `mitigated`."""
     series: tuple[DoseSeries, ...]
     controls: tuple[ControlPoint, ...]
     baseline: Rate | None
