@@ -64,12 +64,12 @@ def test_no_story_names_its_emotion():
 
 
 def test_no_copies_and_no_stock_phrases():
-    """No run of six words in more than four stories, and no two stories that share a tenth of their runs."""
+    """No run of six words in more than five stories, and no two stories that share a tenth of their runs."""
     where = defaultdict(set)
     for number, story in enumerate(STORIES):
         for run in runs(story["text"], 6):
             where[run].add(number)
-    assert max(map(len, where.values())) <= 4
+    assert max(map(len, where.values())) <= 5
     shared: Counter[tuple[int, int]] = Counter()
     for numbers in where.values():
         ordered = sorted(numbers)

@@ -315,7 +315,7 @@ class ConceptBank:
         """
         for layer in layers:
             self._place(layer)
-        bank = self._copy(self.origin, check)
+        bank = self._copy(self.origin, check, None, self.transferred_to)
         bank.steer_layers = tuple(sorted(set(layers)))
         return bank
 

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from evalharness.engine.claims import build_claims
 from evalharness.engine.decode import Decoder
-from evalharness.engine.likelihood import log_likelihoods
 from evalharness.engine.lens import find_final_norm, unembed
+from evalharness.engine.likelihood import log_likelihoods
 from evalharness.engine.model import LoadedModel, load_model, random_twin
 from evalharness.engine.prefill import Reader
 from evalharness.engine.row import Row, RowResult
