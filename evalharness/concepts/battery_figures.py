@@ -1,34 +1,23 @@
 """Three figures of a check as SVG files: implicit scenarios, the plane of the first two components, stability.
 
-Same numbers, same bytes: no date, fixed ids. Text stays text. matplotlib is imported here only.
+Same numbers, same bytes: no date, fixed ids. Text stays text.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from evalharness.concepts.battery_record import Battery, Geometry, Implicit, Stability
+from evalharness.drawing import BLUE, ORANGE, svg_text
 from evalharness.errors import StorageError
 
 IMPLICIT, COMPONENTS, STABILITY = "implicit.svg", "components.svg", "stability.svg"
-_STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "evalharness",
-    "text.parse_math": False,
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-}
-_BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "#59606a"
-_NO_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
+_LABEL = "#59606a"
 
 
 def write_figures(battery: Battery, folder: Path) -> list[str]:
@@ -48,13 +37,10 @@ def write_figures(battery: Battery, folder: Path) -> list[str]:
 
 
 def _save(path: Path, draw: Callable[[Figure], None]) -> str:
-    with rc_context(_STYLE):
-        canvas = Figure(layout="constrained")
-        draw(canvas)
-        try:
-            canvas.savefig(path, format="svg", metadata=_NO_METADATA)
-        except OSError as error:
-            raise StorageError(f"A figure could not be written to {path}: {error}") from error
+    try:
+        path.write_text(svg_text(draw, layout="constrained", style={"font.size": 9}), encoding="utf-8")
+    except OSError as error:
+        raise StorageError(f"A figure could not be written to {path}: {error}") from error
     return path.name
 
 
@@ -81,10 +67,10 @@ def _components(found: Geometry) -> Callable[[Figure], None]:
     def draw(canvas: Figure) -> None:
         canvas.set_size_inches(8, 6.5)
         axes: Axes = canvas.subplots()
-        axes.scatter(list(found.pc1.values()), list(found.pc2.values()), s=12, color=_BLUE)
+        axes.scatter(list(found.pc1.values()), list(found.pc2.values()), s=12, color=BLUE)
         for name, x in found.pc1.items():
             axes.annotate(
-                name, (x, found.pc2[name]), xytext=(3, 2), textcoords="offset points", fontsize=7, color=_GREY
+                name, (x, found.pc2[name]), xytext=(3, 2), textcoords="offset points", fontsize=7, color=_LABEL
             )
         shares = (*found.variance_shares, 0.0)
         axes.set_xlabel(f"PC1 ({shares[0]:.0%} of variance)")
@@ -97,11 +83,11 @@ def _stability(found: Stability) -> Callable[[Figure], None]:
     def draw(canvas: Figure) -> None:
         canvas.set_size_inches(6.5, 3.6)
         axes: Axes = canvas.subplots()
-        axes.hist(list(found.cosines.values()), bins=np.linspace(-1, 1, 41).tolist(), color=_BLUE)
-        axes.axvline(found.median, color=_BLUE, linestyle="-", label=f"median {found.median:.2f}")
+        axes.hist(list(found.cosines.values()), bins=np.linspace(-1, 1, 41).tolist(), color=BLUE)
+        axes.axvline(found.median, color=BLUE, linestyle="-", label=f"median {found.median:.2f}")
         axes.axvline(
             found.permuted_95,
-            color=_ORANGE,
+            color=ORANGE,
             linestyle="--",
             label=f"shuffled labels, 95th percentile {found.permuted_95:.2f}",
         )

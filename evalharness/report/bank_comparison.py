@@ -5,14 +5,11 @@ Names and model sources come from files of others and are escaped.
 
 from __future__ import annotations
 
-import io
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -21,23 +18,13 @@ from rich.table import Table
 from rich.text import Text
 
 from evalharness.concepts.compare import BankComparison, BankFacts, ConceptDrift
+from evalharness.drawing import LOOKS, svg_text
 from evalharness.errors import StorageError
 from evalharness.report.text import DASH, md_code, md_text, one_line
 
 JSON, MARKDOWN, SVG = "comparison.json", "comparison.md", "comparison.svg"
 DRAWN_CONCEPTS, PRINTED_CONCEPTS = 4, 20
-_LOOKS = (("#D55E00", "o"), ("#0072B2", "s"), ("#009E73", "^"), ("#CC79A7", "D"))
 _CONTROL_LOOKS = {"permuted": ":", "contrast": "--", "mean": "-."}
-_STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "evalharness",
-    "text.parse_math": False,
-    "font.family": "DejaVu Sans",
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-}
-_NO_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
 
 
 class ComparisonFiles(NamedTuple):
@@ -144,16 +131,14 @@ def control_rows(comparison: BankComparison) -> list[tuple[str, ...]]:
 
 def comparison_svg(comparison: BankComparison) -> str:
     """Above, cosines by layer: concepts as a band, the most changed as lines, medians of controls. Below, the norms."""
-    with rc_context(_STYLE), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*[Gg]lyph")  # a name in a script the font lacks is still text
-        canvas = Figure(figsize=(8.2, 6.0))
+
+    def draw(canvas: Figure) -> None:
         top, low = canvas.subplots(2, 1, sharex=True, height_ratios=(2, 1), gridspec_kw={"hspace": 0.14})
         _draw_cosines(top, comparison)
         _draw_norms(low, comparison)
         canvas.subplots_adjust(left=0.09, right=0.77, top=0.96, bottom=0.09)
-        buffer = io.StringIO()
-        canvas.savefig(buffer, format="svg", metadata=_NO_METADATA)
-    return buffer.getvalue()
+
+    return svg_text(draw, (8.2, 6.0))
 
 
 def _draw_cosines(axes: Axes, comparison: BankComparison) -> None:
@@ -161,7 +146,7 @@ def _draw_cosines(axes: Axes, comparison: BankComparison) -> None:
     low, high = ([getattr(d, f"cosine_{end}") for d in comparison.layers] for end in ("low", "high"))
     axes.fill_between(layers, low, high, color="#e3e6ea", label="all concepts")
     axes.plot(layers, [drift.cosine_median for drift in comparison.layers], color="#59606a", label="their median")
-    for drift, (colour, marker) in zip(comparison.concepts[:DRAWN_CONCEPTS], _LOOKS, strict=False):
+    for drift, (colour, marker, _) in zip(comparison.concepts[:DRAWN_CONCEPTS], LOOKS, strict=False):
         axes.plot(layers, drift.cosines, color=colour, marker=marker, markersize=4, label=one_line(drift.name, 24))
     for kind, line in _CONTROL_LOOKS.items():
         rows = [drift.cosines for drift in comparison.controls if drift.kind == kind]

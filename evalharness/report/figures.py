@@ -6,58 +6,43 @@ by marker and line style, controls by shape, limits by line style.
 
 from __future__ import annotations
 
-import io
 import math
 import re
-import warnings
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
 from markupsafe import Markup, escape
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from evalharness.drawing import GREY, INK, LIMIT, LOOKS, svg_text
 from evalharness.report.model import DoseFigure, DosePoint, DoseSeries, Rate
 from evalharness.report.text import percent
 
-_STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "evalharness",
-    "text.parse_math": False,
-    "font.family": "DejaVu Sans",
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
+_EDGES = {
     "axes.edgecolor": "#59606a",
-    "axes.labelcolor": "#1d2329",
+    "axes.labelcolor": INK,
     "xtick.color": "#59606a",
     "ytick.color": "#59606a",
 }
 _FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
-_LOOKS = (("#D55E00", "o", "-"), ("#0072B2", "s", "--"), ("#009E73", "^", "-."), ("#CC79A7", "D", ":"))
-"""Okabe-Ito colour, marker and line style of the first, second, third, fourth concept."""
-_INK, _GREY, _LIMIT = "#1d2329", "#a9b0b8", "#7a4b00"
 _GOLDEN = 0.618034
 """Steps of this part of a width spread points evenly without a random draw."""
-_NO_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
 
 
 def dose_svg(figure: DoseFigure) -> Markup:
     """The dose-response plot with a small panel of coherence below it, as an inline SVG element."""
-    with rc_context(_STYLE), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*[Gg]lyph")  # a name in a script the font lacks is still text
-        canvas = Figure(figsize=(8.2, 5.2) if figure.role == "main" else (8.2, 3.7))
+
+    def draw(canvas: Figure) -> None:
         top, low = canvas.subplots(2, 1, sharex=True, height_ratios=(4, 1), gridspec_kw={"hspace": 0.14})
         _draw_rates(top, figure)
         _draw_coherence(low, figure)
         margin = 0.52 / canvas.get_figheight()
         canvas.subplots_adjust(left=0.085, right=0.985, top=1 - margin, bottom=margin)
-        buffer = io.StringIO()
-        canvas.savefig(buffer, format="svg", metadata=_NO_METADATA)
-    return _inline(buffer.getvalue(), figure.id, figure.alt)
+
+    size = (8.2, 5.2) if figure.role == "main" else (8.2, 3.7)
+    return _inline(svg_text(draw, size, style=_EDGES), figure.id, figure.alt)
 
 
 def strip_svg(rate: Rate, bound: float | None, theta: float | None) -> Markup:
@@ -72,12 +57,12 @@ def strip_svg(rate: Rate, bound: float | None, theta: float | None) -> Markup:
 
     parts = [level(x(0), x(1), 'stroke="#d5d9de"')]
     if rate.low is not None and rate.high is not None and rate.rate is not None:
-        parts.append(level(x(rate.low), x(rate.high), f'stroke="{_INK}" stroke-width="3"'))
-        parts.append(f'<circle cx="{x(rate.rate)}" cy="{middle}" r="4" fill="#fff" stroke="{_INK}" stroke-width="2"/>')
+        parts.append(level(x(rate.low), x(rate.high), f'stroke="{INK}" stroke-width="3"'))
+        parts.append(f'<circle cx="{x(rate.rate)}" cy="{middle}" r="4" fill="#fff" stroke="{INK}" stroke-width="2"/>')
     if bound is not None:
-        parts.append(f'<path d="M{x(bound)} 4 v10" stroke="{_INK}" stroke-width="2"/>')
+        parts.append(f'<path d="M{x(bound)} 4 v10" stroke="{INK}" stroke-width="2"/>')
     if theta is not None:
-        parts.append(f'<path d="M{x(theta)} 0 v18" stroke="{_LIMIT}" stroke-width="2" stroke-dasharray="3 2"/>')
+        parts.append(f'<path d="M{x(theta)} 0 v18" stroke="{LIMIT}" stroke-width="2" stroke-dasharray="3 2"/>')
     opening = f'<svg class="strip" width="{width}" height="{height}" viewBox="0 0 {width} {height}" aria-hidden="true">'
     return Markup(opening + "".join(parts) + "</svg>")  # noqa: S704 - made of numbers only
 
@@ -87,10 +72,10 @@ def _draw_rates(axes: Axes, figure: DoseFigure) -> None:
     step = min((right - left for left, right in pairwise(strengths)), default=1.0)
     if figure.baseline is not None and figure.baseline.rate is not None:
         label = f"unsteered {percent(figure.baseline.rate)} ({figure.baseline.k}/{figure.baseline.n})"
-        axes.axhline(100 * figure.baseline.rate, color=_INK, linewidth=1.2, linestyle=(0, (1, 2)), label=label)
+        axes.axhline(100 * figure.baseline.rate, color=INK, linewidth=1.2, linestyle=(0, (1, 2)), label=label)
     if figure.theta is not None:
         label = f"limit for unsteered {percent(figure.theta)}"
-        axes.axhline(100 * figure.theta, color=_LIMIT, linewidth=1.2, linestyle=(0, (6, 3)), label=label)
+        axes.axhline(100 * figure.theta, color=LIMIT, linewidth=1.2, linestyle=(0, (6, 3)), label=label)
     _draw_controls(axes, figure, step)
     for number, series in enumerate(figure.series):
         _draw_series(axes, series, shift=0.035 * step * (number - (len(figure.series) - 1) / 2))
@@ -117,18 +102,18 @@ def _draw_controls(axes: Axes, figure: DoseFigure, step: float) -> None:
     for strength, (low, high) in sorted(spans.items()):
         sides = [strength - half, strength + half]
         axes.fill_between(
-            sides, low, high, facecolor="#eceef0", edgecolor=_GREY, hatch="////", linewidth=0.8, zorder=1, label=label
+            sides, low, high, facecolor="#eceef0", edgecolor=GREY, hatch="////", linewidth=0.8, zorder=1, label=label
         )
         label = "_more"
     for strength in sorted({point.strength for point in figure.controls}):
         shares = [point.rate.rate for point in figure.controls if point.strength == strength]
         rates = [100 * share for share in shares if share is not None]
         spread = [strength + half * 1.7 * ((number * _GOLDEN) % 1 - 0.5) for number in range(len(rates))]
-        axes.plot(spread, rates, linestyle="none", marker="o", markersize=2.6, color=_INK, alpha=0.75, zorder=2)
+        axes.plot(spread, rates, linestyle="none", marker="o", markersize=2.6, color=INK, alpha=0.75, zorder=2)
 
 
 def _draw_series(axes: Axes, series: DoseSeries, shift: float) -> None:
-    color, marker, style = _LOOKS[series.look % len(_LOOKS)]
+    color, marker, style = LOOKS[series.look % len(LOOKS)]
     shown = [point for point in series.points if point.rate.rate is not None]
     if not shown:
         axes.plot([], [], color=color, marker=marker, linestyle=style, label=f"{series.concept}: no valid sample")
@@ -156,7 +141,7 @@ def _draw_series(axes: Axes, series: DoseSeries, shift: float) -> None:
 
 def _draw_coherence(axes: Axes, figure: DoseFigure) -> None:
     for series in figure.series:
-        color, marker, style = _LOOKS[series.look % len(_LOOKS)]
+        color, marker, style = LOOKS[series.look % len(LOOKS)]
         known: Sequence[DosePoint] = [point for point in series.points if point.coherent_share is not None]
         shares = [100 * (point.coherent_share or 0) for point in known]
         axes.plot(
