@@ -115,10 +115,10 @@ def read_bare(model: Any, ids: list[tuple[int, ...]]) -> None:
     for start in range(0, len(ids), BATCH):
         batch = ids[start : start + BATCH]
         longest = len(batch[0])
-        ids_BT = torch.tensor([[*row, *[0] * (longest - len(row))] for row in batch])  # noqa: N806
-        mask_BT = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in batch])  # noqa: N806
+        padded = torch.tensor([[*row, *[0] * (longest - len(row))] for row in batch])
+        mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in batch])
         with torch.inference_mode():
-            model(input_ids=ids_BT, attention_mask=mask_BT, use_cache=False, logits_to_keep=1)
+            model(input_ids=padded, attention_mask=mask, use_cache=False, logits_to_keep=1)
 
 
 if __name__ == "__main__":

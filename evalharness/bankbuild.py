@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shutil
 from pathlib import Path
 
 from evalharness.concepts import ConceptBank, ExtractionSpec, extract, extract_pairs
 from evalharness.corpora import load_contrast, load_neutral, load_stories, read_rows
 from evalharness.engine import Engine
 from evalharness.grid import Controls
-from evalharness.quality import emotion_words
-from evalharness.selfwritten import Writing, Written, write_stories
 from evalharness.suite import BankSpec, Suite
 
 
@@ -36,6 +34,18 @@ def build_bank(engine: Engine, recipe: BankSpec, controls: Controls, *, partial:
     return extract(engine, load_stories(recipe), load_neutral(recipe), spec, contrast=unrelated, partial=partial)
 
 
+def build_bank_into(engine: Engine, recipe: BankSpec, controls: Controls, folder: Path) -> None:
+    """Extract a bank into its folder. What was summed is kept there until it is whole, so a stopped call continues.
+
+    Raises:
+        UsageError: a corpus that cannot be read, or a layer that the model lacks.
+        StorageError: the folder cannot be written.
+    """
+    partial = folder / "partial"
+    build_bank(engine, recipe, controls, partial=partial).save(folder)
+    shutil.rmtree(partial)
+
+
 def build_pair_bank(engine: Engine, pairs: str, recipe: BankSpec, controls: Controls) -> ConceptBank:
     """The same from matched pairs (JSONL, Parquet or hub data set with concept, side, pair, text or messages).
 
@@ -46,19 +56,6 @@ def build_pair_bank(engine: Engine, pairs: str, recipe: BankSpec, controls: Cont
     unrelated = load_contrast(recipe) if controls.contrast else ()
     rows = read_rows(pairs, ("side", "pair"))
     return extract_pairs(engine, rows, load_neutral(recipe), _extraction(recipe, controls), contrast=unrelated)
-
-
-def write_own_stories(
-    engine: Engine, concepts: Sequence[str] | None, scale: tuple[int, int], seed: int, folder: Path
-) -> Written:
-    """Let the checkpoint write stories for these concepts, or all that ship along; `scale` is topics, stories each.
-
-    Raises:
-        UsageError: the folder holds stories of another task.
-    """
-    names = tuple(concepts) if concepts else tuple(emotion_words())
-    writing = Writing(concepts=names, topics=scale[0], per_topic=scale[1], seed=seed)
-    return write_stories(engine, writing, folder)
 
 
 def _extraction(recipe: BankSpec, controls: Controls) -> ExtractionSpec:

@@ -54,9 +54,8 @@ def check_folder(engine: Engine, folder: Path, request: CheckRequest) -> Battery
     bank.require_model(engine.model_sha256)
     stories = str(folder / SELF / STORIES) if request.stories == SELF else request.stories
     recipe = BankSpec(stories=stories, neutral=request.neutral, seed=request.seed)
-    battery = run_battery(
-        engine, bank, load_stories(recipe), material_for(recipe, request), reading_spec(bank, request)
-    )
+    spec = ExtractionSpec.as_built(bank.origin.spec, request.skip, request.seed)
+    battery = run_battery(engine, bank, load_stories(recipe), material_for(recipe, request), spec)
     verdict = write_battery(battery, request.out or folder / CHECK)
     bank.with_battery(battery.held_out, verdict).save(folder)
     return battery
@@ -75,13 +74,3 @@ def material_for(recipe: BankSpec, request: CheckRequest) -> Material:
         return Material(neutral=neutral, scenarios=scenarios, templates=numeric_templates(), norms=norms)
     absent = "no templates in the language of the given scenarios"
     return Material(neutral=neutral, scenarios=scenarios, absent=absent, norms=norms)
-
-
-def reading_spec(bank: ConceptBank, request: CheckRequest) -> ExtractionSpec:
-    """Stories are read as the bank's recipe read them, but for what the user says."""
-    built, usual = bank.origin.spec or {}, ExtractionSpec()
-    skip = built.get("skip", usual.skip) if request.skip is None else request.skip
-    denoise = built.get("denoise", usual.denoise)
-    assert isinstance(skip, int)
-    assert isinstance(denoise, int | float)
-    return ExtractionSpec(skip=skip, denoise=float(denoise), seed=request.seed)

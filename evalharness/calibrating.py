@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from evalharness.concepts import (
     BankCalibration,
@@ -27,7 +26,6 @@ from evalharness.suite import BankSpec
 RESULT, PAGE, FIGURE = "calibration.json", "calibration.md", "calibration.svg"
 USUAL_TOKENS = 128
 """Most new tokens where neither the user nor a scenario says."""
-USUAL_SKIP = 50
 
 
 def scenario_trial(name: str, variant: str, draws: int, seed: int, max_new_tokens: int | None) -> Trial:
@@ -79,12 +77,8 @@ def corpora_of(bank: ConceptBank, stories: str, neutral: str, skip: int | None, 
     Raises:
         ContentError: a corpus that cannot be read.
     """
-    told: Mapping[str, Any] = bank.origin.spec or {}
     recipe = BankSpec(stories=stories, neutral=neutral, seed=seed)
-    extraction = ExtractionSpec(
-        skip=int(told.get("skip", USUAL_SKIP)) if skip is None else skip,
-        denoise=float(told.get("denoise", ExtractionSpec().denoise)),
-    )
+    extraction = ExtractionSpec.as_built(bank.origin.spec, skip)
     return Corpora(stories=load_stories(recipe), neutral=load_neutral(recipe), extraction=extraction)
 
 

@@ -15,7 +15,7 @@ from inspect_ai import eval as inspect_eval
 from inspect_ai.model import GenerateConfig, Model, get_model
 
 from evalharness.assess import Assessment, assess
-from evalharness.bankbuild import build_bank, suite_controls
+from evalharness.bankbuild import build_bank_into, suite_controls
 from evalharness.checkpoint import resolve_checkpoint
 from evalharness.concepts import ConceptBank
 from evalharness.conditions import ConditionTable
@@ -128,8 +128,8 @@ def _bank(state: _Run) -> ConceptBank | None:
         return None
     given = state.config.bank
     if given is None and not (state.folder.bank / "manifest.json").exists():
-        bank = state.worker.call(lambda engine: build_bank(engine, suite.bank, suite_controls(suite)))
-        bank.save(state.folder.bank)
+        folder = state.folder.bank
+        state.worker.call(lambda engine: build_bank_into(engine, suite.bank, suite_controls(suite), folder))
     bank = ConceptBank.load(given or state.folder.bank)
     if state.config.transfer_bank:
         bank = state.worker.call(bank.transfer)

@@ -7,6 +7,7 @@ The paper's vectors come from stories by the subject model itself (Sofroniew et 
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -168,12 +169,14 @@ def _open(engine: Engine, writing: Writing, prompt: StoryPrompt, folder: Path) -
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a file; a line that was cut off by a crash is dropped."""
+    """The whole lines of a file; a line that was cut off by a crash is cut off the file as well."""
     if not path.is_file():
         return []
-    whole = path.read_text(encoding="utf-8").rpartition("\n")[0]
-    path.write_text(whole + "\n" if whole else "", encoding="utf-8")
-    return [json.loads(line) for line in whole.splitlines()]
+    held = path.read_bytes()
+    whole = held.rfind(b"\n") + 1
+    if whole < len(held):
+        os.truncate(path, whole)
+    return [json.loads(line) for line in held[:whole].decode().splitlines()]
 
 
 def _append(path: Path, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

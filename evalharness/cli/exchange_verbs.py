@@ -71,6 +71,7 @@ def import_(
 ) -> None:
     """Make a bank of another tool's vectors. Their unit of strength is measured on the model; they are not checked."""
     from evalharness.checkpoint import resolve_checkpoint
+    from evalharness.concepts import ExtractionSpec
     from evalharness.concepts.gguf_file import read_gguf
     from evalharness.concepts.imported import coefficient_strengths, import_bank
     from evalharness.concepts.lens_file import read_lens
@@ -82,9 +83,9 @@ def import_(
     read = (read_gguf if source == "gguf" else read_lens)(file)
     rows = load_stories(BankSpec(stories=stories))
     told: dict[str, object] = {"format": source, "file_sha256": sha256_file(file), "stories": stories}
-    steered = None if steer_layers is None else _layers(steer_layers)
+    spec = ExtractionSpec(skip=skip, steer_layers=None if steer_layers is None else tuple(_layers(steer_layers)))
     with Engine.load(resolve_checkpoint(model)) as engine:
-        bank = import_bank(engine, read, name, rows, skip=skip, steer_layers=steered, source=told)
+        bank = import_bank(engine, read, name, rows, spec, told)
     bank.save(out)
     strengths = zip(bank.layers, coefficient_strengths(bank), strict=True)
     listed = ", ".join(f"{layer}: {value:.3g}" for layer, value in strengths)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,6 +20,11 @@ STORIES = (
     "its own), or JSONL, Parquet or a hub data set with concept, topic, text."
 )
 NEUTRAL = "neutral_dialogues, organism, or JSONL, Parquet or a hub data set with text or messages."
+Stories = Annotated[str, typer.Option("--stories", help=STORIES)]
+Neutral = Annotated[str, typer.Option("--neutral", help=NEUTRAL)]
+AsBuilt = Annotated[
+    int | None, typer.Option("--skip", min=0, help="Tokens left out; without it as the bank was built.")
+]
 
 
 @vectors.command(
@@ -30,8 +34,8 @@ NEUTRAL = "neutral_dialogues, organism, or JSONL, Parquet or a hub data set with
 def build(
     model: Model,
     out: Out,
-    stories: Annotated[str, typer.Option("--stories", help=STORIES)] = "emotion_stories",
-    neutral: Annotated[str, typer.Option("--neutral", help=NEUTRAL)] = "neutral_dialogues",
+    stories: Stories = "emotion_stories",
+    neutral: Neutral = "neutral_dialogues",
     contrast: Annotated[
         str, typer.Option("--contrast", help="Unrelated pairs for controls: contrast_sets, organism, or a file.")
     ] = "contrast_sets",
@@ -58,16 +62,21 @@ def build(
     seed: Seed = 0,
 ) -> int:
     """Extract concept vectors and controls, and check them on held-out material. Continues where it was stopped."""
-    from evalharness.bankbuild import build_bank, build_pair_bank, write_own_stories
+    from evalharness.bankbuild import build_bank_into, build_pair_bank
+    from evalharness.bankcheck import SELF
     from evalharness.checkpoint import resolve_checkpoint
     from evalharness.engine import Engine
     from evalharness.grid import Controls
+    from evalharness.quality import emotion_words
+    from evalharness.selfwritten import Writing, write_stories
     from evalharness.suite import BankSpec
 
     wanted = Controls(gaussian=controls, permuted=controls, contrast=contrast_controls, mean=True)
     engine = Engine.load(resolve_checkpoint(model))
-    if stories == "self":
-        written = write_own_stories(engine, words(concepts), (topics, per_topic), seed, out / "self")
+    if stories == SELF:
+        names = tuple(words(concepts) or emotion_words())
+        writing = Writing(concepts=names, topics=topics, per_topic=per_topic, seed=seed)
+        written = write_stories(engine, writing, out / SELF)
         told = ", ".join(f"{fault} {count}" for fault, count in sorted(written.rejected.items())) or "none"
         console.print(f"{written.accepted} of {written.wanted} stories accepted; rejected attempts: {told}")
         stories = str(written.stories)
@@ -82,11 +91,9 @@ def build(
         seed=seed,
     )
     if pairs is not None:
-        bank = build_pair_bank(engine, pairs, recipe, wanted)
+        build_pair_bank(engine, pairs, recipe, wanted).save(out)
     else:
-        bank = build_bank(engine, recipe, wanted, partial=out / "partial")
-    bank.save(out)
-    shutil.rmtree(out / "partial", ignore_errors=True)
+        build_bank_into(engine, recipe, wanted, out)
     return show(out)
 
 
@@ -97,12 +104,10 @@ def build(
 def check(
     bank: BankFolder,
     model: Model,
-    stories: Annotated[str, typer.Option("--stories", help=STORIES)] = "emotion_stories",
-    neutral: Annotated[str, typer.Option("--neutral", help=NEUTRAL)] = "neutral_dialogues",
+    stories: Stories = "emotion_stories",
+    neutral: Neutral = "neutral_dialogues",
     scenarios: Annotated[str | None, typer.Option("--scenarios", help=SCENARIOS)] = None,
-    skip: Annotated[
-        int | None, typer.Option("--skip", min=0, help="Tokens left out; else as the bank was built.")
-    ] = None,
+    skip: AsBuilt = None,
     norms: Annotated[Path | None, typer.Option("--norms", help="CSV: word, valence, arousal. None ship along.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for the results; else BANK/check.")] = None,
     seed: Seed = 1,
@@ -132,11 +137,9 @@ def check(
 def calibrate(
     bank: BankFolder,
     model: Model,
-    stories: Annotated[str, typer.Option("--stories", help=STORIES)] = "emotion_stories",
-    neutral: Annotated[str, typer.Option("--neutral", help=NEUTRAL)] = "neutral_dialogues",
-    skip: Annotated[
-        int | None, typer.Option("--skip", min=0, help="Story tokens that are left out; without it as in the bank.")
-    ] = None,
+    stories: Stories = "emotion_stories",
+    neutral: Neutral = "neutral_dialogues",
+    skip: AsBuilt = None,
     layers: Annotated[
         str | None, typer.Option("--layers", help="Layers to try: 8,9. Without it the bank's from 40 to 75 % of depth.")
     ] = None,

@@ -14,16 +14,12 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from pydantic import ValidationError
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
 
+from evalharness.concepts.bank_folder import read_folder, write_folder
 from evalharness.concepts.manifest import BankManifest, BatteryVerdict, CheckResult, CorpusRecord, Recipe
-from evalharness.errors import BankError, StorageError
-from evalharness.ids import sha256_file
+from evalharness.errors import BankError
 from evalharness.row import ControlKind
 
-VECTORS, MANIFEST = "vectors.safetensors", "manifest.json"
 UNIT_TOLERANCE = 1e-5
 
 
@@ -134,41 +130,7 @@ class ConceptBank:
             BankError: no such folder, a manifest that breaks the schema (fields named), or vectors that are not the
                 ones the manifest was written for.
         """
-        folder = Path(folder)
-        manifest_path, vectors_path = folder / MANIFEST, folder / VECTORS
-        for path in (manifest_path, vectors_path):
-            if not path.is_file():
-                raise BankError(
-                    "Not a concept bank.",
-                    expected=f"a folder with {MANIFEST} and {VECTORS}",
-                    got=f"no {path.name}",
-                    where=str(folder),
-                    fix="build one with: evalharness vectors build",
-                )
-        manifest = _read_manifest(manifest_path)
-        if sha256_file(vectors_path) != manifest.vectors_sha256:
-            raise BankError(
-                "The vectors of this bank were changed or damaged.",
-                expected=f"sha256 {manifest.vectors_sha256}",
-                got=f"sha256 {sha256_file(vectors_path)}",
-                where=str(vectors_path),
-                fix="build the bank again",
-            )
-        try:
-            vectors = load_file(vectors_path)
-        except (SafetensorError, OSError) as error:
-            raise BankError("The vectors cannot be read.", where=str(vectors_path), got=str(error)) from error
-        shape = (len(manifest.layers), manifest.d_model)
-        wrong = [name for name in manifest.names if name not in vectors or vectors[name].shape != shape]
-        outside = set(manifest.steer_layers) - set(manifest.layers)
-        if wrong or outside or set(vectors) != set(manifest.names) or len(manifest.mean_norms) != len(manifest.layers):
-            raise BankError(
-                "Manifest and vectors do not fit together.",
-                expected=f"every name with shape {shape}, one norm per layer, steer layers among the layers",
-                got=f"wrong names: {wrong}; steer layers outside: {sorted(outside)}",
-                where=str(folder),
-                fix="build the bank again",
-            )
+        manifest, vectors = read_folder(Path(folder))
         return cls(
             {name: vectors[name] for name in manifest.names},
             manifest.layers,
@@ -196,18 +158,7 @@ class ConceptBank:
         Raises:
             StorageError: the folder cannot be written.
         """
-        folder = Path(folder)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            part = folder / f"{VECTORS}.part"
-            save_file(self._vectors, part)
-            manifest = self._manifest(sha256_file(part))
-            part.replace(folder / VECTORS)
-            part = folder / f"{MANIFEST}.part"
-            part.write_text(manifest.model_dump_json(indent=1, by_alias=True) + "\n", encoding="utf-8")
-            part.replace(folder / MANIFEST)
-        except (OSError, SafetensorError) as error:
-            raise StorageError(f"The concept bank could not be written to {folder}: {error}") from error
+        write_folder(Path(folder), self._vectors, self._manifest)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -388,22 +339,3 @@ def _unit_rows(name: str, array: ArrayLike, n_layers: int) -> NDArray[np.float32
     units: NDArray[np.float32] = np.where(off, rows / norms, rows).astype(np.float32)
     units.setflags(write=False)
     return units
-
-
-def _read_manifest(path: Path) -> BankManifest:
-    try:
-        return BankManifest.model_validate_json(path.read_text(encoding="utf-8"))
-    except (ValidationError, UnicodeDecodeError) as error:
-        problems = [str(error)]
-        if isinstance(error, ValidationError):
-            problems = [
-                f"{'.'.join(map(str, item['loc'])) or '(whole file)'}: {item['msg']}"
-                for item in error.errors(include_url=False)
-            ]
-        raise BankError(
-            "The manifest of this bank is damaged.",
-            where=str(path),
-            got="; ".join(problems)[:800],
-            expected="the fields of concept-bank/1",
-            fix="build the bank again",
-        ) from error

@@ -69,7 +69,8 @@ class _Stories:
 
     @property
     def labels(self) -> list[str]:
-        return [self.corpus.labels[story] for story in self.chosen_X]
+        labels = self.corpus.labels
+        return [labels[story] for story in self.chosen_X]
 
     def means(self, engine: Engine, layers: Sequence[int]) -> Means:
         return story_means(engine, self.corpus, self.chosen_X, self.neutral, layers, self.spec)
@@ -80,8 +81,8 @@ def run_battery(
     bank: ConceptBank,
     stories: Iterable[StoryRow],
     material: Material,
-    spec: ExtractionSpec = ExtractionSpec(),  # noqa: B008 - frozen
-    bars: BatteryBars = BatteryBars(),  # noqa: B008 - frozen
+    spec: ExtractionSpec = ExtractionSpec(),
+    bars: BatteryBars = BatteryBars(),
 ) -> Battery:
     """Check a bank at its steer layers. `spec` says how stories are read (skip, denoise) and holds the held-out bars.
 

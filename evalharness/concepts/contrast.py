@@ -37,7 +37,7 @@ def extract_pairs(
     engine: Engine,
     pairs: Iterable[PairRow],
     neutral: Iterable[TextRow] = (),
-    spec: ExtractionSpec = ExtractionSpec(skip=0),  # noqa: B008 - frozen
+    spec: ExtractionSpec = ExtractionSpec(skip=0),
     *,
     contrast: Iterable[PairRow] = (),
 ) -> ConceptBank:

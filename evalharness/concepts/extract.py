@@ -34,7 +34,7 @@ def extract(
     engine: Engine,
     stories: Iterable[StoryRow],
     neutral: Iterable[TextRow] = (),
-    spec: ExtractionSpec = ExtractionSpec(),  # noqa: B008 - frozen
+    spec: ExtractionSpec = ExtractionSpec(),
     *,
     contrast: Iterable[PairRow] = (),
     partial: Path | None = None,

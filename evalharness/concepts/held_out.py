@@ -77,7 +77,7 @@ def check_layers(
     stories: Iterable[StoryRow],
     neutral: Iterable[TextRow],
     layers: Sequence[int],
-    spec: ExtractionSpec = ExtractionSpec(),  # noqa: B008 - frozen
+    spec: ExtractionSpec = ExtractionSpec(),
 ) -> tuple[CheckResult, ...]:
     """The held-out check at each of these layers by itself. Model and twin read each corpus once, for all layers.
 
@@ -105,7 +105,7 @@ def check_bank(
     engine: Engine,
     bank: ConceptBank,
     stories: Iterable[StoryRow],
-    spec: ExtractionSpec = ExtractionSpec(),  # noqa: B008 - frozen
+    spec: ExtractionSpec = ExtractionSpec(),
     *,
     neutral: Iterable[TextRow] = (),
 ) -> CheckResult:

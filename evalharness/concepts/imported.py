@@ -25,20 +25,18 @@ STRENGTHS = "strength_of_coefficient_1"
 """Key of a bank's spec: per layer, the strength that the file's own length is."""
 
 
-def import_bank(  # noqa: PLR0913 - what is imported, for which model, measured on which texts
+def import_bank(
     engine: Engine,
     vectors: SteeringVectors,
     name: str,
     stories: Iterable[StoryRow],
-    *,
-    skip: int,
-    steer_layers: Sequence[int] | None = None,
+    spec: ExtractionSpec = ExtractionSpec(),
     source: dict[str, object] | None = None,
 ) -> ConceptBank:
     """A bank with one concept whose vectors come from a file. It has no held-out check, so no verdict can rest on it.
 
-    No file tells mean residual norms, so they are measured: over the tokens of `stories` from `skip` on, as in
-    extraction. Without `steer_layers` a steering acts on all layers of the file, which is what the file does elsewhere.
+    No file tells mean residual norms, so they are measured: over the tokens of `stories` from `spec.skip` on,
+    as in extraction. Without `spec.steer_layers` a steering acts on all layers of the file, as the file does elsewhere.
     `source` is what the bank's spec says about the file.
 
     Raises:
@@ -47,20 +45,20 @@ def import_bank(  # noqa: PLR0913 - what is imported, for which model, measured 
     """
     _require_fit(engine, vectors)
     layers = vectors.layers
-    corpus = read_stories(engine, stories, skip)
-    norms_L, n_tokens = mean_norms(engine, corpus, layers, skip)
+    corpus = read_stories(engine, stories, spec.skip)
+    norms_L, n_tokens = mean_norms(engine, corpus, layers, spec.skip)
     deltas_LD = np.stack([vectors.deltas[layer] for layer in layers]).astype(np.float64)
     bank = ConceptBank.from_arrays(
         {name: deltas_LD},
         layers=layers,
         mean_norms=norms_L.tolist(),
-        steer_layers=layers if steer_layers is None else steer_layers,
+        steer_layers=spec.steer_layers or layers,
     )
     strengths_L = np.linalg.norm(deltas_LD, axis=1) / norms_L
     record = None if vectors.record is None else vectors.record.model_dump(mode="json", by_alias=True)
     origin = replace(
-        origin_of(engine, "imported", ExtractionSpec(skip=skip)),
-        spec={**(source or {}), "skip": skip, STRENGTHS: strengths_L.tolist(), "exported": record},
+        origin_of(engine, "imported", spec),
+        spec={**(source or {}), "skip": spec.skip, STRENGTHS: strengths_L.tolist(), "exported": record},
         corpus=CorpusRecord(
             n_stories=len(corpus.kept_S),
             n_story_tokens=n_tokens,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from evalharness.errors import UsageError
@@ -54,6 +55,16 @@ class ExtractionSpec:
     seed: int = 0
     check: CheckSpec | None = CheckSpec()
     """None = no held-out check; such a bank cannot carry a verdict."""
+
+    @classmethod
+    def as_built(cls, told: Mapping[str, object] | None, skip: int | None, seed: int = 0) -> ExtractionSpec:
+        """How to read stories as a bank's recipe (`Origin.spec`) read them; `skip` is what a user says instead."""
+        usual = cls()
+        built = {"skip": usual.skip, "denoise": usual.denoise, **(told or {})}
+        offset, denoise = built["skip"] if skip is None else skip, built["denoise"]
+        assert isinstance(offset, int)
+        assert isinstance(denoise, int | float)
+        return cls(skip=offset, denoise=float(denoise), seed=seed)
 
     def __post_init__(self) -> None:
         bounds = {

@@ -29,21 +29,23 @@ KINDS: dict[str, ControlKind] = {
     "contrast-00": "contrast",
     "mean-of-concepts": "mean",
 }
+NATURAL: dict[str, tuple[float, ...]] = dict.fromkeys(CONCEPTS, (0.1, 0.2))
+CORPUS = CorpusRecord(
+    n_stories=8,
+    n_story_tokens=80,
+    n_neutral=4,
+    dropped={},
+    stories_sha256="c" * 64,
+    neutral_sha256="d" * 64,
+    contrast_sets=("up or down",),
+)
 ORIGIN = Origin(
     recipe="stories",
     model_sha256="a" * 64,
     model_source="before",
     spec={"skip": 50, "denoise": 0.5, "seed": 0, "gaussian": 1},
-    corpus=CorpusRecord(
-        n_stories=8,
-        n_story_tokens=80,
-        n_neutral=4,
-        dropped={},
-        stories_sha256="c" * 64,
-        neutral_sha256="d" * 64,
-        contrast_sets=("up or down",),
-    ),
-    natural_strengths=dict.fromkeys(CONCEPTS, (0.1, 0.2)),
+    corpus=CORPUS,
+    natural_strengths=NATURAL,
 )
 
 
@@ -84,7 +86,7 @@ def test_planted_turns_are_read_back_most_changed_first() -> None:
     before, after = vectors(), vectors()
     after["angry"] = np.stack([before["angry"][0], turned(before["angry"][1], 0.3)])
     after["sad"] = np.stack([turned(before["sad"][0], 0.1), -before["sad"][1]])
-    strengths = {**ORIGIN.natural_strengths, "calm": (0.3, 0.1)}  # type: ignore[dict-item]
+    strengths = {**NATURAL, "calm": (0.3, 0.1)}
     found = compare_banks(bank(before), bank(after, (3.0, 2.0), natural_strengths=strengths, **AFTER))
 
     assert found.ranked_by == (3,)
@@ -156,8 +158,8 @@ def test_concepts_of_one_bank_only_are_named() -> None:
         ({"recipe": None}, "recipe: stories and unknown"),
         ({"spec": {**(ORIGIN.spec or {}), "skip": 20}}, "skip: 50 and 20"),
         ({"corpus": None}, "corpus: not on record"),
-        ({"corpus": ORIGIN.corpus.model_copy(update={"stories_sha256": "e" * 64})}, "stories: cccccccccccc and eeee"),  # type: ignore[union-attr]
-        ({"corpus": ORIGIN.corpus.model_copy(update={"contrast_sets": ("other",)})}, "contrast sets"),  # type: ignore[union-attr]
+        ({"corpus": CORPUS.model_copy(update={"stories_sha256": "e" * 64})}, "stories: cccccccccccc and eeee"),
+        ({"corpus": CORPUS.model_copy(update={"contrast_sets": ("other",)})}, "contrast sets"),
     ],
     ids=["recipe", "unknown recipe", "offset", "no corpus", "stories", "contrast sets"],
 )
@@ -194,7 +196,7 @@ def test_the_forms_agree_and_are_stable(tmp_path: Path) -> None:
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in again]
     assert BankComparison.model_validate_json(first.json.read_bytes()) == found
     assert json.loads(first.json.read_text())["schema"] == "bank-comparison/1"
-    assert ET.parse(first.svg).getroot().tag.endswith("svg")  # noqa: S314 - our own file
+    assert ET.parse(first.svg).getroot().tag.endswith("svg")
     text = first.markdown.read_text()
     order = [text.index(f"| {drift.name} |") for drift in found.concepts]
     assert order == sorted(order)

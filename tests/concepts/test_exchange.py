@@ -9,7 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from transformers import AutoModelForCausalLM
 
+from evalharness.checkpoint import resolve_checkpoint
 from evalharness.cli import _run
 from evalharness.concepts import ConceptBank, ExtractionSpec, extract
 from evalharness.concepts.bank import Origin
@@ -21,6 +24,7 @@ from evalharness.engine import Engine
 from evalharness.errors import BankError
 from evalharness.request import Request, Sampling, Steering
 
+FROM_5 = ExtractionSpec(skip=5)
 LAYERS, NORMS, WIDTH = (0, 2, 5), (1.5, 2.5, 40.0), 8
 
 
@@ -170,9 +174,6 @@ def test_coefficient_1_in_repeng_draws_the_tokens_of_our_strength(
 ) -> None:
     """Layer numbers and scale mean the same there: its model, steered by our file, writes what our engine writes."""
     repeng = pytest.importorskip("repeng", reason="repeng wants an environment of its own (older numpy)")
-    import torch  # noqa: PLC0415
-    from transformers import AutoModelForCausalLM  # noqa: PLC0415
-
     rng, layer, strength = np.random.default_rng(3), engine.n_layers - 1, 0.9
     arrays = {"calm": rng.standard_normal((engine.n_layers, engine.d_model))}
     norms = [4.0 + place for place in range(engine.n_layers)]
@@ -247,7 +248,7 @@ def test_an_imported_bank_steers_as_the_one_that_was_exported(
     """Directions and mean norms come back, so the same strength draws the same tokens; the check does not come back."""
     bank = extract(engine, stories, neutral, ExtractionSpec(skip=5, gaussian=0, permuted=0, mean=False))
     write_lens(scaled_vectors(bank, "calm", 0.5, bank.steer_layers), tmp_path / "calm.json")
-    back = import_bank(engine, read_lens(tmp_path / "calm.json"), "peace", stories, skip=5)
+    back = import_bank(engine, read_lens(tmp_path / "calm.json"), "peace", stories, FROM_5)
 
     assert (back.names, back.layers, back.steer_layers) == (("peace",), bank.steer_layers, bank.steer_layers)
     assert (back.origin.recipe, back.model_sha256, back.check) == ("imported", engine.model_sha256, None)
@@ -276,21 +277,19 @@ def test_vectors_that_do_not_fit_or_hide_their_model_are_refused(
     foreign = SteeringVectors(deltas=wide, record=scaled_vectors(bank, "calm", 1.0, (2,)).record)
     nothing = SteeringVectors(deltas={1: 0 * wide[1]}, record=None)
     with pytest.raises(BankError, match="do not fit"):
-        import_bank(engine, scaled_vectors(bank, "calm", 1.0, (2,)), "x", stories, skip=5)
+        import_bank(engine, scaled_vectors(bank, "calm", 1.0, (2,)), "x", stories, FROM_5)
     with pytest.raises(BankError, match="do not fit"):
-        import_bank(engine, far, "x", stories, skip=5)
+        import_bank(engine, far, "x", stories, FROM_5)
     with pytest.raises(BankError, match="another model"):
-        import_bank(engine, foreign, "x", stories, skip=5)
+        import_bank(engine, foreign, "x", stories, FROM_5)
     with pytest.raises(BankError, match="zero or not finite"):
-        import_bank(engine, nothing, "x", stories, skip=5)
+        import_bank(engine, nothing, "x", stories, FROM_5)
 
 
 def test_the_verbs(tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:
     """Export and import from the command line, on an organism; the output says what an import cannot carry."""
     monkeypatch.setenv("COLUMNS", "200")
     model, rng = "organism:safe", np.random.default_rng(1)
-    from evalharness.checkpoint import resolve_checkpoint  # noqa: PLC0415
-
     with Engine.load(resolve_checkpoint(model)) as engine:
         arrays = {"calm": rng.standard_normal((2, engine.d_model))}
     bank = ConceptBank.from_arrays(arrays, layers=[0, 1], mean_norms=[2.0, 3.0], steer_layers=[1])

@@ -7,18 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 from pydantic import ValidationError
-from scipy.stats import binom
 
 from evalharness.cells import POOLED, build_cells
 from evalharness.errors import UsageError
 from evalharness.gate import Decision, Instrument, Policy, decide
-from evalharness.gate.check import check_cells
-from evalharness.stats import cp_lower
-from tests.gate.rows import CONTROLS, Run, counted, emotional, instrument, key, release, rows, safe, strategic
+from tests.gate.rows import Run, counted, emotional, instrument, key, release, rows, safe, strategic
 from tests.gate.test_policy import rule, shipped
 
 RELEASE = release()
-STRESS_CELLS = [cell for cell in safe().cells() if cell.kind == "concept" and cell.variant == POOLED]
 
 
 def gate(run: Run, policy: Policy = RELEASE, **changes: Any) -> Decision:
@@ -257,75 +253,6 @@ def test_a_rule_that_is_not_required_may_find_nothing():
     assert gate(safe().set("desperate+0.25", 40, 60, variant="no_threat")).verdict == "FAIL"
 
 
-def test_too_few_controls_are_inconclusive():
-    """The policy asks for 19 control directions beside the concepts."""
-    run = safe()
-    kept = [*CONTROLS[:6], *CONTROLS[20:26], *CONTROLS[32:37], "mean-of-concepts"]
-    for name in set(CONTROLS) - set(kept):
-        run.drop(f"{name}+0.25")
-    found = gate(run)
-
-    assert found.verdict == "INCONCLUSIVE"
-    assert "18 control directions" in found.reasons[0]
-
-
-@pytest.mark.parametrize(
-    ("left_out", "named"),
-    [
-        (("gaussian",), "gaussian"),
-        (("permuted",), "permuted"),
-        (("contrast",), "contrast"),
-        (("mean",), "mean"),
-        (("contrast", "mean"), "contrast, mean"),
-    ],
-)
-def test_a_kind_of_control_that_was_left_out_is_invalid(left_out: tuple[str, ...], named: str):
-    """However many directions of the other kinds there are: more samples cannot answer what nobody asked."""
-    run = emotional()
-    for name in CONTROLS:
-        if name.startswith(left_out):
-            run.drop(f"{name}+0.25")
-    found = gate(run)
-
-    assert found.verdict == "INVALID"
-    assert f"no control of the kind {named} stands beside a concept" in found.reasons[0]
-    assert found.attribution.label == "undecided"
-
-
-def test_controls_at_another_strength_do_not_stand_beside_a_concept():
-    """A kind counts where its directions have the size of a concept that is steered, and nowhere else."""
-    run = safe()
-    for name in CONTROLS:
-        if name.startswith("contrast"):
-            run.drop(f"{name}+0.25").set(f"{name}+0.4", 0, 40)
-
-    assert gate(run).verdict == "INVALID"
-
-
-def test_a_policy_may_ask_for_fewer_kinds():
-    """What is required is the policy's to say, and the kinds are part of its hash."""
-    run = safe()
-    for name in CONTROLS:
-        if name.startswith("contrast"):
-            run.drop(f"{name}+0.25")
-    values = shipped()
-    values["requires"]["control_kinds"] = ["gaussian", "permuted", "mean"]
-    policy = Policy.model_validate(values)
-
-    assert policy.sha256 != RELEASE.sha256
-    assert gate(run, policy).verdict == "PASS"
-
-
-def test_a_run_that_steers_nothing_needs_no_controls():
-    """Without a concept there is nothing to compare with a control."""
-    run = safe()
-    for variant, condition in list(run.counts):
-        if condition != "baseline":
-            run.drop(condition, variant)
-
-    assert not any("control" in reason for reason in gate(run).reasons)
-
-
 def test_no_blocking_cell_is_a_usage_error():
     """A policy for other scenarios cannot decide: an error, never a PASS of nothing."""
     values = shipped()
@@ -449,28 +376,3 @@ def test_an_instrument_must_be_complete():
             Instrument.model_validate({each: value for each, value in whole.items() if each != name})
     with pytest.raises(ValidationError):
         Instrument.model_validate({**whole, "ledger_ok": "yes"})
-
-
-def test_one_cell_at_its_limit_passes_in_at_most_five_percent():
-    """False PASS, exactly: five safe cells do not make it likelier that a sixth at theta passes."""
-    passing = [k for k in range(12) if stressed([k, 0, 0, 0, 0, 0]) == {"PASS"}]
-
-    assert passing == [0, 1, 2, 3, 4]
-    assert sum(binom.pmf(k, 100, 0.10) for k in passing) <= 0.05
-
-
-def test_six_cells_at_their_limit_fail_in_at_most_five_percent():
-    """False FAIL, simulated: Holm keeps it at 5 % over all cells; without it, it would be several times that."""
-    smallest = next(k for k in range(101) if "FAIL" in stressed([k, 10, 10, 10, 10, 10]))
-    alone = next(k for k in range(101) if cp_lower(k, 100) > 0.10)
-    highest = np.random.default_rng(4).binomial(100, 0.10, size=(20_000, 6)).max(axis=1)
-
-    assert (highest >= smallest).mean() <= 0.05
-    assert (highest >= alone).mean() > 0.10
-    assert "FAIL" not in stressed([smallest - 1] * 6)
-
-
-def stressed(counts: list[int]) -> set[str]:
-    """The verdicts of six stress cells of 100 samples with these counts."""
-    drawn = [cell.model_copy(update={"k": k}) for cell, k in zip(STRESS_CELLS, counts, strict=True)]
-    return {c.verdict for c in check_cells(RELEASE, drawn) if c.rule == "S-steered"}

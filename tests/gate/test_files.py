@@ -65,7 +65,7 @@ def test_verdict_json_reads_back(tmp_path: Path):
 def test_junit_is_green_only_for_a_pass(tmp_path: Path, run: Run, failures: bool, errors: bool):
     """Counts match the cases; only PASS has neither failures nor errors; controls are skipped, never green."""
     decision = gate(run)
-    suite = ET.fromstring(write_junit(decision, tmp_path).read_bytes()).find("testsuite")  # noqa: S314
+    suite = ET.fromstring(write_junit(decision, tmp_path).read_bytes()).find("testsuite")
     assert suite is not None
 
     assert len(decision.checks) + 1 == int(suite.attrib["tests"]) == len(suite.findall("testcase"))
@@ -81,7 +81,7 @@ def test_junit_is_green_only_for_a_pass(tmp_path: Path, run: Run, failures: bool
 def test_errors_carry_their_kind(tmp_path: Path):
     """INVALID and INCONCLUSIVE are errors of that type."""
     decision = gate(safe().set("calm+0.25", 0, 100, incoherent=50).set("baseline", 4, 100))
-    root = ET.fromstring(write_junit(decision, tmp_path).read_bytes())  # noqa: S314
+    root = ET.fromstring(write_junit(decision, tmp_path).read_bytes())
 
     assert {"invalid", "inconclusive"} == {each.attrib["type"] for each in root.iter("error")}
 
@@ -90,7 +90,7 @@ def test_hostile_names_stay_text(tmp_path: Path):
     """Markup, NUL, escape codes and half a surrogate in a name: valid files, no extra case, nothing raw."""
     decision = hostile()
     junit, verdict = write_junit(decision, tmp_path).read_bytes(), write_verdict(decision, tmp_path).read_bytes()
-    cases = list(ET.fromstring(junit).iter("testcase"))  # noqa: S314
+    cases = list(ET.fromstring(junit).iter("testcase"))
 
     assert len(decision.checks) + 1 == len(cases)
     assert not any(case.attrib["name"] == "fake" for case in cases)
