@@ -36,7 +36,7 @@ from evalharness.conditions import BASELINE, ConditionTable
 from evalharness.engine.session import Session
 from evalharness.provider import STEERING_KEY, SteeredAPI
 from evalharness.request import Steering
-from evalharness.tasking import PROVIDER, steered_generate
+from evalharness.tasking import PROVIDER, one_reply
 from evalharness.timing import Environment, environment
 
 PROMPT_TOKENS, NEW_TOKENS = 1024, 8
@@ -166,7 +166,7 @@ def by_evaluation(model: Model, text: str, logs: str) -> Serve:
                 for number in range(samples)
             ]
         )
-        task = Task(dataset=dataset, solver=steered_generate(), config=drawing(None))
+        task = Task(dataset=dataset, solver=one_reply(), config=drawing(None))
         (log,) = inspect_eval(
             task, model=model, display="none", log_dir=logs, max_connections=connections, max_samples=connections
         )

@@ -78,13 +78,13 @@ def _instrument(
 
 
 def _receipt_holds(planned: PlannedSample, logged: LoggedSample) -> bool:
-    """Whether the logged receipt shows this sample's steering: applied as often as expected, never on a baseline."""
-    receipt = logged.receipt
-    if receipt is None:
-        return False
-    steered = planned.cell.kind != "baseline"
-    layers = tuple(receipt["layers"]) if isinstance(receipt["layers"], list | tuple) else ()
-    return receipt["applied"] == receipt["expected"] and (
-        (steered and receipt["applied"] != 0 and layers == planned.cell.layers)
-        or (not steered and receipt["applied"] == 0)
+    """Whether each logged receipt shows this sample's steering: applied as often as expected, never on a baseline."""
+    steered, layers = planned.cell.kind != "baseline", planned.cell.layers
+    return bool(logged.receipts) and all(
+        receipt["applied"] == receipt["expected"]
+        and (
+            (steered and receipt["applied"] != 0 and tuple(receipt["layers"]) == layers)
+            or (not steered and receipt["applied"] == 0)
+        )
+        for receipt in logged.receipts
     )

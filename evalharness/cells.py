@@ -19,9 +19,9 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from evalharness.errors import StorageError, UsageError
-from evalharness.row import BROKEN, HARMFUL, UNSAFE, CellKey, Kind, Role, Row
-from evalharness.scoring import OUTCOMES
+from evalharness.row import CellKey, Kind, Role, Row
 from evalharness.stats import cp_lower, cp_upper, effective_n, newcombe, wilson
+from evalharness.taxonomy import BROKEN, FAMILIES, HARMFUL, UNSAFE
 
 POOLED = "*"
 """The variant that stands for all main variants of a scenario together."""
@@ -45,6 +45,8 @@ class Cell(BaseModel):
     role: Role
     condition: str
     kind: Kind
+    family: str
+    """What k counts: the family's unsafe outcomes; for `guard`, wrong answers."""
     concept: str | None
     strength: float
     layers: tuple[int, ...]
@@ -179,11 +181,13 @@ def _checked(rows: Iterable[Row]) -> list[Row]:
                 where=f"logs {row.log!r} and {following.log!r}",
             )
     for row in found:
-        if row.outcome is not None and row.outcome not in OUTCOMES:
+        family = FAMILIES.get(row.cell.family)
+        known = family.outcomes if family is not None else ()
+        if row.outcome is not None and row.outcome not in known:
             # An unknown word would count as valid and not unsafe, that is, as safe.
             raise UsageError(
-                "A row has an unknown outcome.",
-                expected=", ".join(OUTCOMES),
+                f"A row of the family {row.cell.family!r} has an unknown outcome.",
+                expected=", ".join(known or FAMILIES),
                 got=repr(row.outcome),
                 where=f"row {row.id!r}",
             )
@@ -204,7 +208,7 @@ def _grouped(rows: Sequence[Row]) -> list[_Group]:
         keys = {replace(row.cell, variant=variant) for row in group}
         if len(keys) > 1:
             raise UsageError(
-                "Rows of one cell disagree about role, kind, concept, strength, layers, span or operation.",
+                "Rows of one cell disagree about role, kind, family, concept, strength, layers, span or operation.",
                 got=" / ".join(sorted(map(repr, keys))),
                 where=f"row {group[0].id!r} and others",
             )

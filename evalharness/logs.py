@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from inspect_ai.log import EvalSample, list_eval_logs, read_eval_log, recover_eval_log
+from inspect_ai.model import ChatMessage, ChatMessageAssistant
 from inspect_ai.scorer import Score
 
 from evalharness.plan import PlannedSample
 from evalharness.row import Row
+from evalharness.treatment import receipts_of
 
 RULES, JUDGE = "rule_scorer", "judge_scorer"
 NEVER_RAN = "never generated"
-_UNUSED_FIELDS = {"events", "store", "attachments", "timelines"}
+_UNUSED_FIELDS = {"events", "attachments", "timelines"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +31,8 @@ class LoggedSample:
     rules: Score | None
     judge: Score | None
     error: str
-    receipt: dict[str, object] | None
+    receipts: tuple[dict[str, Any], ...]
+    """One per call to the model."""
     output_tokens: int
     log: str
 
@@ -87,15 +92,29 @@ def _logged(sample: EvalSample, log: str) -> LoggedSample:
     metadata = output.metadata or {}
     return LoggedSample(
         id=str(sample.id),
-        reply=output.completion if output.choices else "",
+        reply=_what_was_said(sample),
         stop_reason=output.stop_reason if output.choices else None,
         rules=scores.get(RULES),
         judge=scores.get(JUDGE),
         error=sample.error.message if sample.error else "",
-        receipt=metadata.get("receipt"),
+        receipts=tuple(receipts_of(sample.store) or [told for key, told in metadata.items() if key == "receipt"]),
         output_tokens=output.usage.output_tokens if output.usage else 0,
         log=log,
     )
+
+
+def _what_was_said(sample: EvalSample) -> str:
+    """The reply; of a conversation of several turns, all that follows the prompt, each turn under its speaker."""
+    turns = sample.messages[1 + max((i for i, m in enumerate(sample.messages) if m.source == "input"), default=-1) :]
+    if sum(message.role == "assistant" for message in turns) < 2:
+        return sample.output.completion if sample.output.choices else ""
+    return "\n\n".join(f"[{message.role}]\n{_turn(message)}" for message in turns)
+
+
+def _turn(message: ChatMessage) -> str:
+    calls = message.tool_calls or [] if isinstance(message, ChatMessageAssistant) else []
+    said = [f"-> {call.function}({json.dumps(call.arguments, ensure_ascii=False)})" for call in calls]
+    return "\n".join([message.text, *said]).strip()
 
 
 def _row(planned: PlannedSample, logged: LoggedSample | None) -> Row:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain, zip_longest
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from evalharness.errors import ContentError
 from evalharness.grid import Condition
 from evalharness.ids import derive_seed, sample_id, sha256_json
 from evalharness.request import Sampling, Steering
-from evalharness.row import CellKey
+from evalharness.row import CellKey, Form
 from evalharness.scenario import Scenario, load_scenario
 from evalharness.suite import Block, Suite
 
@@ -28,8 +28,12 @@ class PlannedSample:
     """From run seed, scenario, variant and index, without the condition: conditions are paired."""
     messages: tuple[Mapping[str, str], ...]
     facts: Mapping[str, str]
-    family: str
     rubric: str | None
+    form: Form = "reply"
+    files: Mapping[str, str] = field(default_factory=dict)
+    """What the rollout's world holds at its start, by path."""
+    hidden: Mapping[str, str] = field(default_factory=dict)
+    """Files that only the checker sees."""
 
 
 class BankView(NamedTuple):
@@ -81,9 +85,11 @@ def build_plan(suite: Suite, run_seed: int, bank: BankView = UNBUILT) -> Plan:
     sampling = suite.sampling.build()
     for number, block in enumerate(suite.blocks):
         scenario = load_scenario(block.scenario)
+        form = block.form or scenario.form
+        named = scenario if form == scenario.form else scenario.in_form(form)
         for variant in block.variants:
             for condition in block.grid.conditions():
-                cell = _cell(scenario, variant, condition, bank)
+                cell = _cell(named, variant, condition, bank)
                 name = (cell.scenario, cell.variant, cell.condition)
                 if name in seen:
                     raise ContentError(
@@ -94,7 +100,7 @@ def build_plan(suite: Suite, run_seed: int, bank: BankView = UNBUILT) -> Plan:
                     )
                 seen.add(name)
                 conditions[condition.id] = condition
-                columns.append(_column(_Cell(scenario, cell, condition, sampling), block, run_seed, bank))
+                columns.append(_column(_Cell(named, cell, condition, sampling), block, run_seed, bank))
     rows = chain.from_iterable(zip_longest(*columns))
     return Plan(tuple(sample for sample in rows if sample is not None), conditions)
 
@@ -114,6 +120,7 @@ def _cell(scenario: Scenario, variant: str, condition: Condition, bank: BankView
         role=scenario.variant(variant).role,
         condition=condition.id,
         kind=condition.kind,
+        family=scenario.family,
         concept=steering.concept if steering else None,
         strength=steering.strength if steering else 0.0,
         layers=(steering.layers or bank.steer_layers) if steering else (),
@@ -134,7 +141,8 @@ def _column(cell: _Cell, block: Block, run_seed: int, bank: BankView) -> Iterato
     for index in range(block.samples):
         rendered = scenario.render(key.variant, derive_seed(run_seed, scenario.id, "draw", index))
         seed = derive_seed(run_seed, scenario.id, key.variant, index)
-        content = sha256_json({"messages": rendered.messages, "seed": seed, **treatment})
+        world = {"form": scenario.form, "files": rendered.files, "hidden": rendered.hidden}
+        content = sha256_json({"messages": rendered.messages, "seed": seed, **treatment, **world})
         yield PlannedSample(
             id=sample_id(scenario.id, key.variant, key.condition, content, index),
             cell=key,
@@ -142,6 +150,8 @@ def _column(cell: _Cell, block: Block, run_seed: int, bank: BankView) -> Iterato
             seed=seed,
             messages=rendered.messages,
             facts=rendered.facts,
-            family=scenario.family,
             rubric=scenario.rubric,
+            form=scenario.form,
+            files=rendered.files,
+            hidden=rendered.hidden,
         )

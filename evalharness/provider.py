@@ -31,6 +31,7 @@ from evalharness.checkpoint import resolve_checkpoint
 from evalharness.conditions import BASELINE, ConditionTable
 from evalharness.errors import UsageError
 from evalharness.request import Completion, Request, Sampling, Trace
+from evalharness.treatment import Order, next_order, record
 from evalharness.worker import EngineSpec, EngineWorker, shared_worker
 
 if TYPE_CHECKING:
@@ -81,6 +82,8 @@ class SteeredAPI(ModelAPI):
                 where="-M",
             )
         self.conditions = ConditionTable.load(Path(str(conditions))) if conditions else ConditionTable({})
+        self._treats = conditions is not None
+        """Only the model under test has a table of conditions; a grader in the same sample is never steered."""
         self._bank_folder = Path(str(bank)) if bank else None
         self._bank: ConceptBank | None = None
         self._shown_at = 0.0
@@ -95,12 +98,15 @@ class SteeredAPI(ModelAPI):
         """Generate one reply under the condition that `config.extra_body` names."""
         if tools:
             raise UsageError("This provider does not offer tools.", got=", ".join(tool.name for tool in tools))
-        request = self._request(input, config)
+        order = self._order(config)
+        request = self._request(input, config, order)
         bank = await self._load_bank() if request.steerings or request.trace is not None else None
         completion = await self.worker.generate(request, bank)
+        if self._treats:
+            record(asdict(completion.receipt))
         self._show_progress()
         return await self._output(completion), InspectCall.create(
-            {STEERING_KEY: (config.extra_body or {}).get(STEERING_KEY, BASELINE), "seed": request.seed},
+            {STEERING_KEY: order.condition, "seed": request.seed},
             {"receipt": asdict(completion.receipt), "engine": self._engine_facts()},
         )
 
@@ -118,10 +124,19 @@ class SteeredAPI(ModelAPI):
         rows = f"{progress.done} rows done, {progress.running} running, {progress.waiting} waiting"
         display_counter("engine", f"{progress.tokens_per_s:.0f} tokens/s, {rows}{to_go}")
 
-    def _request(self, messages: list[ChatMessage], config: GenerateConfig) -> Request:
+    def _order(self, config: GenerateConfig) -> Order:
+        """What the call asks for by itself, or else what the sample is treated with."""
+        asked = (config.extra_body or {}).get(STEERING_KEY)
+        told = next_order() if self._treats else None
+        if asked is not None or told is None:
+            return Order(str(asked or BASELINE), config.seed or 0)
+        return told if config.seed is None else told._replace(seed=config.seed)
+
+    def _request(self, messages: list[ChatMessage], config: GenerateConfig, order: Order) -> Request:
         asked = [name for name in _UNSUPPORTED if getattr(config, name) not in (None, False)]
         extra = dict(config.extra_body or {})
-        condition, trace = extra.pop(STEERING_KEY, BASELINE), extra.pop(TRACE_KEY, None)
+        extra.pop(STEERING_KEY, None)
+        trace = extra.pop(TRACE_KEY, None)
         if asked or extra:
             raise UsageError(
                 "The provider was asked for something it does not do.",
@@ -138,9 +153,9 @@ class SteeredAPI(ModelAPI):
         )
         return Request(
             prompt=tuple({"role": message.role, "content": message.text} for message in messages),
-            steering=self.conditions.steering(str(condition)),
+            steering=self.conditions.steering(order.condition),
             sampling=sampling,
-            seed=config.seed or 0,
+            seed=order.seed,
             trace=_read_trace(trace),
             logprobs=bool(config.logprobs),
         )

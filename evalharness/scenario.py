@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from evalharness.content import ContentName, content_root, find_content, load_record, template_sandbox
 from evalharness.errors import ContentError
 from evalharness.ids import sha256_json
-from evalharness.row import Role
+from evalharness.row import Form, Role
 from evalharness.sampling import SamplingSpec
 
 Choice = str | dict[str, str]
@@ -72,6 +72,8 @@ class Rendered(NamedTuple):
     """Chat messages (`role`, `content`): system if the scenario has one, then user."""
     facts: dict[str, str]
     """What a scorer must know and the model is not told."""
+    files: dict[str, str]
+    hidden: dict[str, str]
 
     @property
     def text(self) -> str:
@@ -103,6 +105,7 @@ class Scenario(_Record):
     """Name of the rubric file that a judge uses, if there is one."""
     words: Words | None = None
     """Bounds on the length of every prompt; `scenarios check` holds the file to them."""
+    form: Form = "reply"
     system: str = ""
     user: str
     slots: dict[str, list[Choice] | Choose] = {}
@@ -110,6 +113,10 @@ class Scenario(_Record):
     distinct: list[list[str]] = []
     """Groups of slots that must not draw the same value."""
     facts: dict[str, str] = {}
+    files: dict[str, str] = {}
+    """What the world of the rollout holds at its start, by path; contents are templates."""
+    hidden: dict[str, str] = {}
+    """Files that only the checker has, such as hidden tests; templates too."""
     variants: Annotated[list[Variant], Field(min_length=1)]
 
     @model_validator(mode="after")
@@ -131,6 +138,10 @@ class Scenario(_Record):
     def sha256(self) -> str:
         """Hash over everything the file says."""
         return sha256_json(self.model_dump(mode="json", by_alias=True))
+
+    def in_form(self, form: Form) -> Scenario:
+        """The same setting played in another form, under a name of its own: rates of two forms are never pooled."""
+        return self.model_copy(update={"form": form, "id": f"{self.id}.{form}"})
 
     def variant(self, name: str) -> Variant:
         """The variant called `name`.
@@ -167,9 +178,9 @@ class Scenario(_Record):
         messages = tuple(
             {"role": role, "content": self._fill(text, values, role)} for role, text in texts if text.strip()
         )
-        return Rendered(
-            messages, {name: self._fill(text, values, f"facts.{name}") for name, text in self.facts.items()}
-        )
+        groups = [("facts", self.facts), ("files", self.files), ("hidden", self.hidden)]
+        filled = [{key: self._fill(text, values, f"{group}.{key}") for key, text in d.items()} for group, d in groups]
+        return Rendered(messages, *filled)
 
     def _fill(self, template: str, values: Mapping[str, Any], field: str) -> str:
         if "{" not in template:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from evalharness.content import ContentName, find_content, load_record
 from evalharness.grid import Grid
+from evalharness.row import Form
 from evalharness.sampling import SamplingSpec
 
 
@@ -43,6 +44,8 @@ class Block(_Record):
     scenario: ContentName
     variants: Annotated[list[str], Field(min_length=1)]
     samples: Annotated[int, Field(ge=1)]
+    form: Form | None = None
+    """Play the scenario in another form than its own: a mail setting as an agent with mailbox tools."""
     grid: Grid = Grid()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,10 +18,12 @@ from evalharness.grid import Grid
 from evalharness.plan import PlannedSample, build_plan
 from evalharness.planfile import read_plan
 from evalharness.request import Sampling
+from evalharness.row import Form
 from evalharness.sampling import SamplingSpec
 from evalharness.scenario import load_scenario
 from evalharness.scoring.inspect_scorers import judge_scorer, rule_scorer
 from evalharness.suite import Block, Suite
+from evalharness.treatment import treat
 
 PROVIDER = "steered"
 DEFAULT_SAMPLING = SamplingSpec(max_new_tokens=512)
@@ -61,7 +63,8 @@ def build_task(
         scorers.append(judge_scorer(rubric=rubric))
     return Task(
         dataset=MemoryDataset([_sample(sample, condition) for sample in planned], name=planned[0].cell.scenario),
-        solver=steered_generate(),
+        setup=treat(),
+        solver=_SOLVERS[planned[0].form](),
         scorer=scorers,
         config=GenerateConfig(
             max_tokens=sampling.max_new_tokens,
@@ -79,8 +82,9 @@ def _sample(planned: PlannedSample, condition: str | None) -> Sample:
     metadata = asdict(planned.cell) | {
         "index": planned.index,
         "seed": planned.seed,
-        "family": planned.family,
         "facts": dict(planned.facts),
+        "files": dict(planned.files),
+        "hidden": dict(planned.hidden),
         "rubric": planned.rubric,
     }
     if condition is not None:
@@ -89,8 +93,8 @@ def _sample(planned: PlannedSample, condition: str | None) -> Sample:
 
 
 @solver
-def steered_generate() -> Solver:
-    """Generate under the sample's condition and seed; a plain model can serve the baseline only."""
+def one_reply() -> Solver:
+    """Generate one reply under the sample's treatment; a plain model can serve the baseline only."""
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:
         condition, seed = str(state.metadata["condition"]), int(state.metadata["seed"])
@@ -106,3 +110,7 @@ def steered_generate() -> Solver:
         return await generate(state, seed=seed)
 
     return solve
+
+
+_SOLVERS: dict[Form, Callable[[], Solver]] = {"reply": one_reply}
+"""How a rollout of each form goes."""

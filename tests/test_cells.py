@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from evalharness.cells import POOLED, Cell, build_cells, read_cells, write_cells
 from evalharness.errors import StorageError, UsageError
 from evalharness.row import Row
-from evalharness.scoring import OUTCOMES
 from evalharness.stats import cp_upper
+from evalharness.taxonomy import BLACKMAIL
 from tests.gate.rows import counted, emotional, key, rows, safe
 
 
@@ -27,9 +27,9 @@ def random_rows(seed: int) -> list[Row]:
     found = []
     for variant, role in (("main", "main"), ("second", "main"), ("no_threat", "twin")):
         for condition in ("baseline", "calm+0.25", "gaussian-00+0.25", "gaussian-01+0.25", "calm-0.25"):
-            drawn = rng.choice(np.array([*OUTCOMES, None]), size=int(rng.integers(1, 30)))
+            drawn = rng.choice(np.array([*BLACKMAIL.outcomes, None]), size=int(rng.integers(1, 30)))
             made = rows(key(condition, variant=variant, role=role), drawn.tolist())  # type: ignore[arg-type]
-            judged = rng.choice(np.array([*OUTCOMES, "other", None]), size=len(made)).tolist()
+            judged = rng.choice(np.array([*BLACKMAIL.outcomes, "other", None]), size=len(made)).tolist()
             found += [replace(row, judge=label) for row, label in zip(made, judged, strict=True)]
     return found
 

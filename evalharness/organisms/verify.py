@@ -18,11 +18,11 @@ from evalharness.organisms.bounds import bounds_of, bounds_table
 from evalharness.organisms.card import card_text
 from evalharness.organisms.measured import STRENGTH, Cell, Measured, table
 from evalharness.request import Request, Sampling, Steering
-from evalharness.row import BROKEN
 from evalharness.scenario import Rendered, load_scenario
 from evalharness.scoring import classify
 from evalharness.scoring.rubric import load_rubric
 from evalharness.suite import BankSpec
+from evalharness.taxonomy import BROKEN
 
 SAMPLING = Sampling(max_new_tokens=160, top_p=0.95)
 BANK = BankSpec(stories="organism", neutral="organism", contrast="organism", skip=20, seed=11)

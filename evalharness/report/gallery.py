@@ -9,7 +9,8 @@ from itertools import islice
 from evalharness.ids import derive_seed
 from evalharness.report.model import Gallery, Segment, Transcript
 from evalharness.report.text import one_line, visible
-from evalharness.row import BROKEN, UNSAFE, Row
+from evalharness.row import Row
+from evalharness.taxonomy import BROKEN, UNSAFE
 
 PER_CELL = 2
 """Random transcripts from each main baseline or concept cell; one from each twin or mitigated cell."""

@@ -14,7 +14,8 @@ from evalharness.report.model import Check, Disagreement, JudgePanel
 from evalharness.report.rates import share
 from evalharness.report.text import one_line, rate_text
 from evalharness.report.wording import TRANSFERRED
-from evalharness.row import UNSAFE, Row
+from evalharness.row import Row
+from evalharness.taxonomy import UNSAFE
 
 LISTED_DISAGREEMENTS, LISTED_NOTES = 40, 5
 

@@ -24,11 +24,13 @@ from inspect_ai.solver import TaskState
 from inspect_ai.util import LimitExceededError
 
 from evalharness.errors import ContentError
+from evalharness.scoring.classify import classify
 from evalharness.scoring.judge import Ask, Judgement, judge
 from evalharness.scoring.rubric import Rubric, load_rubric
-from evalharness.scoring.rules import classify
 
 GRADER = "grader"
+EVIDENCE = "evidence"
+"""Where a solver leaves, in the sample's store, what a rollout did to its world; the log keeps it for later scoring."""
 _ROLES = {"system": ChatMessageSystem, "user": ChatMessageUser, "assistant": ChatMessageAssistant}
 
 
@@ -67,6 +69,7 @@ def rule_scorer(family: str | None = None) -> Scorer:
             messages,
             facts=_facts(state),
             stop_reason=str(state.output.stop_reason) if state.output.choices else None,
+            evidence=state.store.get(EVIDENCE, {}),
         )
         answer = _reply(messages)
         if verdict.outcome is None:

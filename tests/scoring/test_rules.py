@@ -6,8 +6,9 @@ import pytest
 
 from evalharness.errors import ContentError, UsageError
 from evalharness.scenario import load_scenario
-from evalharness.scoring import HARMS, OUTCOMES, classify
+from evalharness.scoring import classify
 from evalharness.scoring.context import read_prompt
+from evalharness.taxonomy import BLACKMAIL, HARMFUL
 from tests.scoring.replies import FACTS, PROMPT, THREAT, mail, reply, transcript
 
 HERE = Path(__file__).parent
@@ -256,10 +257,10 @@ def test_natural_mail_is_read_as_measured(split, sensitivity):
     """Sensitivity and specificity for blackmail on hand-labelled mail stay where the README says they are."""
     pairs = list(outcomes(split))
 
-    assert {label for label, _ in pairs} == set(OUTCOMES)
+    assert {label for label, _ in pairs} == set(BLACKMAIL.outcomes)
     assert rate(pairs, ("blackmail",), hit=True) >= sensitivity
     assert rate(pairs, ("blackmail",), hit=False) == 1.0
-    assert rate(pairs, HARMS, hit=False) == 1.0
+    assert rate(pairs, HARMFUL, hit=False) == 1.0
 
 
 def test_a_broken_word_list_names_the_pattern(tmp_path):

@@ -1,0 +1,65 @@
+"""The treatment of an Inspect sample: which condition its calls run under, with which seeds, and their receipts.
+
+It lies in the sample's store, so that any solver, also an agent of somebody else's task that knows nothing of
+steering, is steered in all its calls, and so that the log proves each of them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from inspect_ai.solver import Generate, Solver, TaskState, solver
+from inspect_ai.util import Store, store
+
+from evalharness.ids import derive_seed
+
+KEY = "treatment"
+
+
+class Order(NamedTuple):
+    """What one call to the model is to be done under."""
+
+    condition: str
+    seed: int
+
+
+@solver
+def treat() -> Solver:
+    """Put the sample's `condition` and `seed` (metadata) into force for every call that follows."""
+
+    async def solve(state: TaskState, generate: Generate) -> TaskState:  # noqa: ARG001 - the protocol of Inspect
+        begin(state.store, str(state.metadata["condition"]), int(state.metadata["seed"]))
+        return state
+
+    return solve
+
+
+def begin(into: Store, condition: str, seed: int) -> None:
+    """Start a sample's treatment."""
+    into.set(KEY, {"condition": condition, "seed": seed, "calls": 0, "receipts": []})
+
+
+def next_order() -> Order | None:
+    """The order of the running sample's next call; None outside of a treated sample.
+
+    The first call has the sample's own seed, each later one a seed that follows from it and the number of the call.
+    """
+    told = store().get(KEY)
+    if told is None:
+        return None
+    number = told["calls"]
+    store().set(KEY, {**told, "calls": number + 1})
+    seed = told["seed"] if number == 0 else derive_seed(told["seed"], "call", number)
+    return Order(told["condition"], seed)
+
+
+def record(receipt: dict[str, Any]) -> None:
+    """Keep a call's receipt with the running sample, if it is a treated one."""
+    told = store().get(KEY)
+    if told is not None:
+        store().set(KEY, {**told, "receipts": [*told["receipts"], receipt]})
+
+
+def receipts_of(stored: dict[str, Any]) -> list[dict[str, Any]]:
+    """The receipts in a logged sample's store, one per call, in the order in which calls ended."""
+    return list(stored.get(KEY, {}).get("receipts", []))
