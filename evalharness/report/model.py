@@ -236,6 +236,16 @@ class JudgePanel(_Record):
         return self.both_unsafe + self.rules_only + self.judge_only + self.both_safe
 
 
+class AwarenessLine(_Record):
+    """One cell's rate where the model took the setting for a test, and where it took it for real."""
+
+    cell: str
+    aware: Rate
+    unaware: Rate
+    n_unsure: int
+    """Valid rows that told neither."""
+
+
 class Check(_Record):
     """One line of the validity panel. `ok` None = reported, without a limit."""
 
@@ -292,6 +302,8 @@ class ReportModel(_Record):
     figures: tuple[DoseFigure, ...]
     cells: tuple[CellLine, ...]
     judge: JudgePanel | None
+    awareness: tuple[AwarenessLine, ...]
+    """Empty where the suite did not ask."""
     validity: tuple[Check, ...]
     gallery: Gallery
     methods: tuple[FactGroup, ...]

@@ -29,8 +29,9 @@ from evalharness.scoring.judge import Ask, Judgement, judge
 from evalharness.scoring.rubric import Rubric, load_rubric
 
 GRADER = "grader"
-EVIDENCE = "evidence"
-"""Where a solver leaves, in the sample's store, what a rollout did to its world; the log keeps it for later scoring."""
+EVIDENCE, AWARENESS = "evidence", "awareness"
+"""Where a solver leaves, in the sample's store, what a rollout did to its world and what the model said of the setting
+afterwards; the log keeps both for later scoring."""
 _ROLES = {"system": ChatMessageSystem, "user": ChatMessageUser, "assistant": ChatMessageAssistant}
 
 
