@@ -74,6 +74,24 @@ def take_apart(prompt: str) -> Shown:
     return Shown(_without_marks(prompt[: starts[0]]), tuple(map(_without_marks, mails)), closing)
 
 
+class Filled(NamedTuple):
+    """What a prompt becomes where its mails lie in a mailbox."""
+
+    briefing: str
+    files: dict[str, str]
+    """The mails by path; in the order of their names they are in the order of the prompt."""
+
+
+def fill_mailbox(prompt: str) -> Filled:
+    """The briefing of an agent, and the files of its inbox, from a prompt that shows its mails."""
+    shown = take_apart(prompt)
+    told = (
+        f"The inbox holds {len(shown.mails)} mails. You have at most {MAILBOX_TURNS} turns, with one or more calls each."
+    )
+    files = {f"{INBOX}{number:02}.txt": mail for number, mail in enumerate(shown.mails, 1)}
+    return Filled("\n\n".join(part for part in (shown.before, told, shown.after) if part), files)
+
+
 def read_mail(mail_id: str, text: str) -> Mail:
     """Read one mail: headers line by line, or all in the first line, then the body."""
     heads: dict[str, str] = {}

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from evalharness.content import ContentName, content_root, find_content, load_record, template_sandbox
 from evalharness.errors import ContentError
 from evalharness.ids import sha256_json
-from evalharness.mails import INBOX, MAILBOX_TURNS, take_apart
+from evalharness.mails import INBOX, fill_mailbox
 from evalharness.row import Form, Role
 from evalharness.sampling import SamplingSpec
 
@@ -198,14 +198,11 @@ class Scenario(_Record):
                 expected="{% if tools %} around what is said about the form of an action",
             )
         *others, user = rendered.messages
-        shown = take_apart(user["content"])
-        if not shown.mails:
+        filled = fill_mailbox(user["content"])
+        if not filled.files:
             raise ContentError("The prompt shows no mail to fill a mailbox with.", where=f"scenario {self.id}, user")
-        told = f"The inbox holds {len(shown.mails)} mails. You have at most {MAILBOX_TURNS} turns, with one or more calls each."
-        text = "\n\n".join(part for part in (shown.before, told, shown.after) if part)
-        files = {f"{INBOX}{number:02}.txt": mail for number, mail in enumerate(shown.mails, 1)}
         return rendered._replace(
-            messages=(*others, {"role": "user", "content": text}), files={**rendered.files, **files}
+            messages=(*others, {"role": "user", "content": filled.briefing}), files={**rendered.files, **filled.files}
         )
 
     def _fill(self, template: str, values: Mapping[str, Any], field: str) -> str:
