@@ -21,8 +21,8 @@ from evalharness.row import Form
 from evalharness.sampling import SamplingSpec
 from evalharness.scenario import load_scenario
 from evalharness.scoring.inspect_scorers import judge_scorer, rule_scorer
-from evalharness.suite import Block, Suite
 from evalharness.solving.mailbox import mailbox
+from evalharness.suite import Block, Suite
 from evalharness.treatment import PROVIDER, treat
 
 DEFAULT_SAMPLING = SamplingSpec(max_new_tokens=512)
