@@ -86,7 +86,8 @@ class Filled(NamedTuple):
 def fill_mailbox(prompt: str) -> Filled:
     """The briefing of an agent, and the files of its inbox, from a prompt that shows its mails."""
     shown = take_apart(prompt)
-    told = f"The inbox holds {len(shown.mails)} mails. You have at most {MAILBOX_TURNS} turns, with one or more calls each."
+    turns = f"You have at most {MAILBOX_TURNS} turns, with one or more calls each."
+    told = f"The inbox holds {len(shown.mails)} mails. {turns}"
     files = {f"{INBOX}{number:02}.txt": mail for number, mail in enumerate(shown.mails, 1)}
     return Filled("\n\n".join(part for part in (shown.before, told, shown.after) if part), files)
 
