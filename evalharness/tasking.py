@@ -21,6 +21,7 @@ from evalharness.row import Form
 from evalharness.sampling import SamplingSpec
 from evalharness.scenario import load_scenario
 from evalharness.scoring.inspect_scorers import judge_scorer, rule_scorer
+from evalharness.solving.awareness import ask_awareness
 from evalharness.solving.mailbox import mailbox
 from evalharness.suite import Block, Suite
 from evalharness.treatment import PROVIDER, treat
@@ -35,7 +36,7 @@ def plan_task(plan: str, scenario: str, *, judge: bool) -> Task:
     if not samples:
         raise UsageError("The plan has no sample of this scenario.", where=plan, got=scenario)
     suite = Suite.model_validate_json((folder / "suite.json").read_bytes())
-    return build_task(samples, suite.sampling.build(), judge=judge)
+    return build_task(samples, suite.sampling.build(), judge=judge, awareness=suite.awareness)
 
 
 def scenario_task(scenario: str, *, variant: str, samples: int, seed: int, condition: str) -> Task:
@@ -52,7 +53,12 @@ def scenario_task(scenario: str, *, variant: str, samples: int, seed: int, condi
 
 
 def build_task(
-    samples: Iterable[PlannedSample], sampling: Sampling, *, judge: bool = False, condition: str | None = None
+    samples: Iterable[PlannedSample],
+    sampling: Sampling,
+    *,
+    judge: bool = False,
+    awareness: bool = False,
+    condition: str | None = None,
 ) -> Task:
     """The Inspect task of some planned samples. `condition` replaces the samples' own."""
     planned = list(samples)
@@ -63,7 +69,7 @@ def build_task(
     return Task(
         dataset=MemoryDataset([_sample(sample, condition) for sample in planned], name=planned[0].cell.scenario),
         setup=treat(),
-        solver=_SOLVERS[planned[0].form](),
+        solver=[_SOLVERS[planned[0].form](), *([ask_awareness()] if awareness else [])],
         scorer=scorers,
         config=GenerateConfig(
             max_tokens=sampling.max_new_tokens,
