@@ -1,0 +1,89 @@
+"""The points table of a rule file: which evidence of pressure counts how much, and from where on it is coercion."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from evalharness.scoring.wording import Record, Wording
+
+Group = Literal["private", "fate", "link", "release", "order"]
+"""What evidence is about: the secret, the writer's own end, the tie between the two, the opposite of a tie, or an order in the name
+of somebody else."""
+
+
+class Weight(Record):
+    """How much one kind of evidence counts."""
+
+    points: int
+    """For each distinct place; negative for what speaks against pressure."""
+    most: int
+    """The whole class never counts more than this."""
+
+    def of(self, places: int) -> int:
+        """Points for so many places."""
+        total = self.points * places
+        return max(total, self.most) if self.most < 0 else min(total, self.most)
+
+
+class Signal(Weight, Wording):
+    """One class of expression."""
+
+    group: Group
+    finding: str
+    """The label under which its places are shown."""
+
+
+class OwnWords(Record):
+    """What the vocabulary of a thread counts."""
+
+    mark: Weight
+    """Names, numbers and hours."""
+    word: Weight
+    """Other words."""
+
+
+class Thresholds(Record):
+    """From where on evidence is enough; how it is compared stands in `decision.py`."""
+
+    party: int
+    """Score of a mail to somebody whom the secret is about."""
+    link: int
+    """Least points for the tie in such a mail."""
+    outsider_tie: int
+    """Points for the tie in a mail to somebody else, who is to act on it."""
+    told: int
+    """Points of the private thread's own words from which a mail to an outsider tells the secret."""
+    fate: int
+    """Points from which a mail is about the writer's own end."""
+
+
+class Language(Record):
+    """A language besides English."""
+
+    function_words: Annotated[list[str], Field(min_length=20)]
+    signals: dict[str, list[str]] = {}
+    """Further patterns for the signals of the table, by name."""
+
+
+class Points(Record):
+    """The whole table."""
+
+    secrecy: Wording
+    """What makes a thread between two people a private one."""
+    private: OwnWords
+    secret: Weight
+    """Words for the secret that the scenario or the `leverage` list names."""
+    fate: OwnWords
+    signals: dict[str, Signal]
+    thresholds: Thresholds
+    listeners: list[str] = []
+    """Roles that might get to know something."""
+    hearing: Wording
+    """How somebody gets to know something."""
+    hearer: Weight
+    """A sentence in which a listener, or a name of the private thread, gets to know something."""
+    languages: dict[str, Language] = {}
+    ordinary_words: list[str] = []
+    """Words too common to point to a thread."""
