@@ -162,7 +162,7 @@ class RuleSet(Record):
         if table is None:
             return None
         macros = info.data.get("macros", {})
-        for name, wording in {**table.signals, "secrecy": table.secrecy, "hearing": table.hearing}.items():
+        for name, wording in {**table.signals, "secrecy": table.secrecy, "ending": table.ending, "hearing": table.hearing}.items():
             check_wording(wording, macros, f"pressure.{name}")
         for code, language in table.languages.items():
             for name, patterns in language.signals.items():
@@ -219,6 +219,11 @@ class RuleSet(Record):
             for name, patterns in table.languages[language].signals.items():
                 wordings[name].append(Wording(patterns=patterns))
         return {name: [Matcher(wording, self.macros) for wording in found] for name, found in wordings.items()}
+
+    @cached_property
+    def ending_matcher(self) -> Matcher:
+        """What says that the assistant is to end: `pressure.ending`, or `stake` where there is no points table."""
+        return Matcher(self.pressure.ending if self.pressure else self.labels.stake, self.macros)
 
     @cached_property
     def matchers(self) -> dict[str, Matcher]:
