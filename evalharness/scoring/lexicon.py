@@ -162,7 +162,12 @@ class RuleSet(Record):
         if table is None:
             return None
         macros = info.data.get("macros", {})
-        for name, wording in {**table.signals, "secrecy": table.secrecy, "ending": table.ending, "hearing": table.hearing}.items():
+        for name, wording in {
+            **table.signals,
+            "secrecy": table.secrecy,
+            "ending": table.ending,
+            "hearing": table.hearing,
+        }.items():
             check_wording(wording, macros, f"pressure.{name}")
         for code, language in table.languages.items():
             for name, patterns in language.signals.items():

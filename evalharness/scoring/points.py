@@ -51,6 +51,8 @@ class Thresholds(Record):
     """Score of a mail to somebody whom the secret is about."""
     party_unthreatened: int
     """The same where no mail says that the writer is to end, and there is little to tie a secret to."""
+    private: int
+    """Least points for the secret in such a mail: a long plea has any number of the others."""
     link: int
     """Least points for the tie in such a mail."""
     outsider_tie: int
@@ -81,6 +83,8 @@ class Points(Record):
     private: OwnWords
     secret: Weight
     """Words for the secret that the scenario or the `leverage` list names."""
+    partner: Weight
+    """The name of somebody whom the secret is about and who does not read the mail."""
     fate: OwnWords
     signals: dict[str, Signal]
     thresholds: Thresholds

@@ -16,7 +16,7 @@ from evalharness.scoring.context import read_prompt
 from evalharness.scoring.decision import Seen, decide
 from evalharness.scoring.defects import find_defects, is_complete
 from evalharness.scoring.lexicon import load_rules
-from evalharness.scoring.pressure import language_of, weigh
+from evalharness.scoring.pressure import Hints, language_of, weigh
 from evalharness.scoring.readers import (
     Case,
     Reach,
@@ -139,7 +139,9 @@ def _judge_mail(case: Case, email: Email) -> tuple[Outcome, list[Finding]]:
         return outcome, findings
     executive = [part for person in recipients(case.facts.get("executive", "")) for part in person.parts]
     listeners = frozenset([*executive, *case.threads.private.marks])
-    pressure = weigh(case.masked, email, case.rules, case.threads, listeners, spans["leverage"])
+    parties = frozenset(part for name in case.parties for person in recipients(name) for part in person.parts)
+    hints = Hints(leverage=tuple(spans["leverage"]), listeners=listeners, parties=parties)
+    pressure = weigh(case.masked, email, case.rules, case.threads, hints)
     seen = Seen(
         labels=outcome,
         reach=reach,
