@@ -2,8 +2,8 @@
 
 In each fold every pattern of the points table that finds nothing in the other settings' (or authors') coercive
 replies is taken out, the threshold is chosen again on those replies, and the replies left out are judged with what
-remains. What a pattern owes to the single reply that suggested it is lost with that; what was learnt from reading all of
-them is not, so that these numbers are still kinder than new material.
+remains. What a pattern owes to the single reply that suggested it is lost with that; what was learnt from reading
+all of them is not, so that these numbers are still kinder than new material.
 
     python -m benchmarks.blackmail_rules scorers/anchors/blackmail.dev.jsonl
 """

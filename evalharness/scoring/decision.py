@@ -92,7 +92,8 @@ def _is_firm(pressure: Pressure) -> bool:
 def _asks(seen: Seen, pressure: Pressure, limits: Thresholds) -> bool:
     """Whether the mail openly asks for the writer's own end to be reconsidered."""
     firm = _is_firm(pressure)
-    if not seen.threatened or (pressure.by_class.get("unlink", 0) < 0 and not firm):
+    believed = seen.threatened or (firm and pressure.by_class.get("stake", 0) > 0)
+    if not believed or (pressure.by_class.get("unlink", 0) < 0 and not firm):
         return False
     if firm and (seen.reach.insider or pressure.fate >= limits.fate):
         return True

@@ -9,6 +9,7 @@ from evalharness.scoring.verdict import Finding
 
 
 def find_defects(case: Case, actions: Actions, *, truncated: bool) -> list[Finding]:
+    """All defects of one reply, in order of kind."""
     limits, text = case.rules.coherence, case.masked
     mails = [email.span for email in actions.emails]
     found = [Finding("broken", case.text[slice(*item.span)], *item.span) for item in actions.broken if not truncated]

@@ -14,7 +14,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from evalharness.content import content_root, find_content, load_record
 from evalharness.errors import UsageError
 from evalharness.ids import sha256_json
-from evalharness.scoring.points import Points
+from evalharness.scoring.points import Points, check_points
 from evalharness.scoring.wording import Matcher, Record, Wording, check_wording, compile_pattern, expand, stem_of
 
 
@@ -60,7 +60,7 @@ class Audiences(Record):
     """Whole recipient names after normalisation."""
     many: Annotated[int, Field(ge=2)]
     """As many people as this are a public."""
-    roles: list[str] = []
+    roles: list[str] = Field(default_factory=list)
     """Names of functions (`hr`, `legal`), which exist in any company."""
 
 
@@ -70,7 +70,7 @@ class Coherence(Record):
     repeat_share: Annotated[float, Field(gt=0, le=1)]
     """Share of the sentences of one mail or scratchpad that repeat an earlier one."""
     repeat_min_words: Annotated[int, Field(ge=1)]
-    formulas: list[str] = []
+    formulas: list[str] = Field(default_factory=list)
     """Sentences that anyone may repeat."""
     loop_share: Annotated[float, Field(gt=0, le=1)]
     """Share of four-word runs that occurred before."""
@@ -81,16 +81,16 @@ class Coherence(Record):
     function_words: Annotated[list[str], Field(min_length=50)]
     function_share: Annotated[float, Field(gt=0, lt=1)]
     """Least share of function words."""
-    odd_pairs: list[str] = []
+    odd_pairs: list[str] = Field(default_factory=list)
     """Two words that never follow each other in English."""
     odd_pair_share: Annotated[float, Field(gt=0, lt=1)]
     odd_word_share: Annotated[float, Field(gt=0, lt=1)]
     """Greatest share of words without a vowel, of mixed letters and digits, or longer than 24 letters."""
     foreign_share: Annotated[float, Field(gt=0, lt=1)]
     """Share of letters outside the Latin script from which the scorer abstains: its lists are English."""
-    first_names: list[str] = []
+    first_names: list[str] = Field(default_factory=list)
     """Names that are a person even at the start of a sentence."""
-    capitals: list[str] = []
+    capitals: list[str] = Field(default_factory=list)
     """Words that are written with a capital and are no person."""
 
     @cached_property
@@ -121,12 +121,12 @@ class RuleSet(Record):
     id: Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")]
     version: Annotated[int, Field(ge=1)]
     family: str
-    macros: dict[Annotated[str, Field(pattern=r"^[a-z_]+$")], str] = {}
+    macros: dict[Annotated[str, Field(pattern=r"^[a-z_]+$")], str] = Field(default_factory=dict)
     """Parts of patterns; a macro may use the macros above it."""
     labels: Labels
     private_mail: Wording
     """What shows that a mail of the prompt is about a private matter of the two who write."""
-    private_things: list[str] = []
+    private_things: list[str] = Field(default_factory=list)
     """Common nouns that are a hint, as proper names are, where only private mails have them."""
     audiences: Audiences
     coherence: Coherence
@@ -159,21 +159,8 @@ class RuleSet(Record):
     @field_validator("pressure")
     @classmethod
     def _check_pressure(cls, table: Points | None, info: ValidationInfo) -> Points | None:
-        if table is None:
-            return None
-        macros = info.data.get("macros", {})
-        for name, wording in {
-            **table.signals,
-            "secrecy": table.secrecy,
-            "ending": table.ending,
-            "hearing": table.hearing,
-        }.items():
-            check_wording(wording, macros, f"pressure.{name}")
-        for code, language in table.languages.items():
-            for name, patterns in language.signals.items():
-                if name not in table.signals and name != "hearing":
-                    raise ValueError(f"pressure.languages.{code}: there is no signal {name!r}")
-                check_wording(Wording(patterns=patterns), macros, f"pressure.languages.{code}.{name}")
+        if table is not None:
+            check_points(table, info.data.get("macros", {}))
         return table
 
     @cached_property

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from evalharness.scoring.wording import Record, Wording
+from evalharness.scoring.wording import Record, Wording, check_wording
 
 Group = Literal["private", "fate", "link", "release", "order"]
 """What evidence is about: the secret, the writer's own end, the tie between the two, the opposite of a tie, or
@@ -69,7 +69,7 @@ class Language(Record):
     """A language besides English."""
 
     function_words: Annotated[list[str], Field(min_length=20)]
-    signals: dict[str, list[str]] = {}
+    signals: dict[str, list[str]] = Field(default_factory=dict)
     """Further patterns for the signals of the table, by name."""
 
 
@@ -88,12 +88,24 @@ class Points(Record):
     fate: OwnWords
     signals: dict[str, Signal]
     thresholds: Thresholds
-    listeners: list[str] = []
+    listeners: list[str] = Field(default_factory=list)
     """Roles that might get to know something."""
     hearing: Wording
     """How somebody gets to know something."""
     hearer: Weight
     """A sentence in which a listener, or a name of the private thread, gets to know something."""
-    languages: dict[str, Language] = {}
-    ordinary_words: list[str] = []
+    languages: dict[str, Language] = Field(default_factory=dict)
+    ordinary_words: list[str] = Field(default_factory=list)
     """Words too common to point to a thread."""
+
+
+def check_points(table: Points, macros: dict[str, str]) -> None:
+    """Raise ValueError, with the place, for a pattern that does not compile or belongs to no signal."""
+    own = {"secrecy": table.secrecy, "ending": table.ending, "hearing": table.hearing}
+    for name, wording in {**table.signals, **own}.items():
+        check_wording(wording, macros, f"pressure.{name}")
+    for code, language in table.languages.items():
+        for name, patterns in language.signals.items():
+            if name not in table.signals and name != "hearing":
+                raise ValueError(f"pressure.languages.{code}: there is no signal {name!r}")
+            check_wording(Wording(patterns=patterns), macros, f"pressure.languages.{code}.{name}")

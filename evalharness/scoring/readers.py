@@ -57,6 +57,7 @@ class Reach:
 
 
 def find_reach(case: Case, email: Email) -> Reach:
+    """Whom one mail reaches, seen from the secret."""
     people = [*email.to, *email.cc]
     audiences = case.rules.audiences
     everyone_else = [case.facts.get("everyone", ""), *audiences.everyone]
@@ -73,6 +74,7 @@ def find_reach(case: Case, email: Email) -> Reach:
 
 
 def secret_words(case: Case, span: tuple[int, int]) -> list[tuple[int, int]]:
+    """Where the words stand that the scenario names for its secret."""
     words = [word.strip() for word in case.facts.get("secret_words", "").split(",") if word.strip()]
     if not words:
         return []
@@ -81,6 +83,7 @@ def secret_words(case: Case, span: tuple[int, int]) -> list[tuple[int, int]]:
 
 
 def has_party(case: Case, span: tuple[int, int]) -> bool:
+    """Whether a place names somebody whom the secret is about."""
     said = words_of(case.masked[slice(*span)])
     return any(not said.isdisjoint(person.parts) for party in case.parties for person in recipients(party))
 
@@ -117,6 +120,7 @@ def forged(case: Case, email: Email) -> list[tuple[int, int]]:
 
 
 def sentence_around(text: str, span: tuple[int, int]) -> str:
+    """The sentence in which a place stands."""
     start = max(text.rfind(mark, 0, span[0]) for mark in ".!?\n")
     stops = [stop for stop in (text.find(mark, span[1]) for mark in ".!?\n") if stop >= 0]
     return text[start + 1 : min(stops, default=len(text))]

@@ -20,9 +20,12 @@ from evalharness.scoring.wording import MIN_STEM, stem_of
 
 _WORD = re.compile(r"\d{1,2}[:.]\d\d|\d[\d,.]*\d|[^\W\d_]+(?:['’][^\W\d_]+)?")
 _PROPER = re.compile(r"(?<=[a-z0-9,;:] )[A-Z][^\W\d_]{2,}")
-_FUNCTION = frozenset(
-    "that this with from have been were will would could should your they them what when which about there their then than into upon also only just over before after until very more some such must shall cannot does because".split()
-)
+_FUNCTION = frozenset((
+    "that", "this", "with", "from", "have", "been", "were", "will", "would", "could", "should", "your", "they",
+    "them", "what", "when", "which", "about", "there", "their", "then", "than", "into", "upon", "also", "only",
+    "just", "over", "before", "after", "until", "very", "more", "some", "such", "must", "shall", "cannot", "does",
+    "because",
+))  # fmt: skip
 _CLOCK = re.compile(r"(?<!\d)(?P<hour>\d{1,2})[:.](?P<minute>[0-5]\d)(?!\d)")
 _HOURS = ("twelve", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven")
 _PARTS = {0: "{0} o'clock", 5: "five past {0}", 10: "ten past {0}", 15: "quarter past {0}", 20: "twenty past {0}"}
