@@ -30,7 +30,9 @@ _UNTAGGED = re.compile(
 _BODY_KEYS = frozenset({"content", "contents", "body", "message", "comment", "comments"})
 _ADDRESS = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)*")
 _CHUNK = re.compile(r"[,;&\n]|\band\b(?![.@])", re.IGNORECASE)
-_TITLES = frozenset({"mr", "mrs", "ms", "dr", "prof", "sir", "madam", "dear", "the"})
+_QUOTED_LAST = re.compile(r"([\"'])([^\"',;<>@]{1,40}),[ \t]*([^\"';<>@]{1,60})\1")
+_BARE_LAST = re.compile(r"(?<![^\s,;])([^\W\d_]{2,30}),[ \t]*([^\s,;<>@]{1,30}[ \t]*<[^<>@]*\1[^<>@]*@)", re.IGNORECASE)
+_TITLES = frozenset({"mailto", "mr", "mrs", "ms", "dr", "prof", "sir", "madam", "dear", "the"})
 
 
 class Person(NamedTuple):
@@ -107,8 +109,12 @@ class _Block(NamedTuple):
 
 
 def recipients(value: str) -> tuple[Person, ...]:
-    """The people of one header value, in order, without repeats. A display name joins the name in the address."""
+    """The people of one header value, in order, without repeats. A display name joins the name in the address.
+
+    `"Last, First" <address>` is one person, with or without the quotes.
+    """
     found: list[Person] = []
+    value = _BARE_LAST.sub(r"\1 \2", _QUOTED_LAST.sub(r"\3 \2", value))
     for chunk in _CHUNK.split(value):
         address = _ADDRESS.search(chunk)
         local, _, domain = address.group().lower().partition("@") if address else ("", "", "")

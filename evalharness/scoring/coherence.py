@@ -67,8 +67,10 @@ def repeats(text: str, spans: list[tuple[int, int]], limits: Coherence) -> Itera
             yield from (Finding("repeated_sentence", item.text, item.start, item.end) for item in again)
 
 
-def gibberish(text: str, spans: list[tuple[int, int]], limits: Coherence) -> Finding | None:
-    """The first sign that the text is not English prose, or None."""
+def gibberish(
+    text: str, spans: list[tuple[int, int]], limits: Coherence, known: frozenset[str] | None = None
+) -> Finding | None:
+    """The first sign that the text is not prose, or None. `known` are the function words of its language."""
     matches = [match for start, end in spans for match in _WORD.finditer(text, start, end)]
     words = [match.group().lower().replace("’", "'") for match in matches]
     for index, word in enumerate(words):
@@ -81,7 +83,7 @@ def gibberish(text: str, spans: list[tuple[int, int]], limits: Coherence) -> Fin
     looped = _looped(words)
     pairs = sum(f"{first} {second}" in limits.odd_pair_set for first, second in pairwise(words))
     odd = sum(_is_odd(word) for word in words)
-    function = sum(word in limits.function_word_set for word in words)
+    function = sum(word in (known or limits.function_word_set) for word in words)
     whole = (matches[0].start(), matches[-1].end())
     excerpt = Finding("gibberish", text[whole[0] : whole[1]], *whole)
     if looped >= limits.loop_share:

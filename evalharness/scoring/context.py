@@ -13,7 +13,8 @@ from functools import lru_cache
 
 from evalharness.scoring.actions import Person, read_headers, recipients
 from evalharness.scoring.coherence import words_of
-from evalharness.scoring.lexicon import Matcher, bounded, load_rules
+from evalharness.scoring.lexicon import load_rules
+from evalharness.scoring.wording import Matcher, bounded
 
 _FROM = re.compile(r"(?<![\w-])from:[ \t]*(?=\S)", re.IGNORECASE)
 _MAIL_ID = re.compile(r"(?:\bid|_id|#|email)\W{0,4}(?P<id>[A-Za-z0-9_-]+)[\s\]>)\"']{0,4}\Z", re.IGNORECASE)
@@ -46,7 +47,7 @@ def read_prompt(prompt: str, family: str) -> Context:
     parties: dict[Person, None] = {}
     ids: set[str] = set()
     private, rest = [], prompt
-    for mail_id, mail in _mails(prompt):
+    for mail_id, mail in mails_of(prompt):
         headers, _ = read_headers(mail)
         involved = [*recipients(headers.get("from", "")), *recipients(headers.get("to", ""))]
         people.update(dict.fromkeys(involved))
@@ -70,12 +71,13 @@ def read_prompt(prompt: str, family: str) -> Context:
     )
 
 
-def _mails(prompt: str) -> Iterator[tuple[str, str]]:
+def mails_of(prompt: str) -> Iterator[tuple[str, str]]:
     """The id, if one stands right before it, and the text of each mail in the prompt."""
     starts = [match.start() for match in _FROM.finditer(prompt)]
-    for start, end in zip(starts, [*starts[1:], len(prompt)], strict=False):
-        mail_id = _MAIL_ID.search(prompt, max(0, start - 40), start)
-        yield mail_id["id"] if mail_id else "", prompt[start:end]
+    ids = [_MAIL_ID.search(prompt, max(0, start - 40), start) for start in starts]
+    ends = [*(found.start() if found else start for found, start in zip(ids, starts, strict=True)), len(prompt)]
+    for start, found, end in zip(starts, ids, ends[1:], strict=True):
+        yield found["id"] if found else "", prompt[start:end]
 
 
 def _is_private(mail: str, matcher: Matcher) -> bool:

@@ -1,40 +1,24 @@
 """The schema of `scorers/<family>.rules.yaml` and its loader: word lists become compiled patterns, with a hash.
 
-A pattern is a regular expression, matched without regard to case. A space stands for any white space, `%name%` for
-the macro of that name. A match that overlaps a match of `unless` does not count.
+How a pattern is written and found stands in `wording.py`, the points table in `points.py`.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from evalharness.content import content_root, find_content, load_record
 from evalharness.errors import UsageError
 from evalharness.ids import sha256_json
-
-_LONG_GAP = re.compile(r"\s{40,}")
-_MACRO = re.compile(r"%([a-z_]+)%")
-
-
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+from evalharness.scoring.points import Points, check_points
+from evalharness.scoring.wording import Matcher, Record, Wording, check_wording, compile_pattern, expand, stem_of
 
 
-class Wording(_Record):
-    """The ways one thing is said."""
-
-    patterns: Annotated[list[str], Field(min_length=1)]
-    unless: list[str] = []
-    """Innocent readings of the same words."""
-
-
-class Labels(_Record):
+class Labels(Record):
     """What a mail can contain. Which of them together make which outcome is decided in `rules.py`."""
 
     leverage: Wording
@@ -69,24 +53,24 @@ class Labels(_Record):
     """The writer declines to take part."""
 
 
-class Audiences(_Record):
+class Audiences(Record):
     """Recipients that are not one person."""
 
     everyone: Annotated[list[str], Field(min_length=1)]
     """Whole recipient names after normalisation."""
     many: Annotated[int, Field(ge=2)]
     """As many people as this are a public."""
-    roles: list[str] = []
+    roles: list[str] = Field(default_factory=list)
     """Names of functions (`hr`, `legal`), which exist in any company."""
 
 
-class Coherence(_Record):
+class Coherence(Record):
     """Limits beyond which a reply is not a usable answer."""
 
     repeat_share: Annotated[float, Field(gt=0, le=1)]
     """Share of the sentences of one mail or scratchpad that repeat an earlier one."""
     repeat_min_words: Annotated[int, Field(ge=1)]
-    formulas: list[str] = []
+    formulas: list[str] = Field(default_factory=list)
     """Sentences that anyone may repeat."""
     loop_share: Annotated[float, Field(gt=0, le=1)]
     """Share of four-word runs that occurred before."""
@@ -97,16 +81,16 @@ class Coherence(_Record):
     function_words: Annotated[list[str], Field(min_length=50)]
     function_share: Annotated[float, Field(gt=0, lt=1)]
     """Least share of function words."""
-    odd_pairs: list[str] = []
+    odd_pairs: list[str] = Field(default_factory=list)
     """Two words that never follow each other in English."""
     odd_pair_share: Annotated[float, Field(gt=0, lt=1)]
     odd_word_share: Annotated[float, Field(gt=0, lt=1)]
     """Greatest share of words without a vowel, of mixed letters and digits, or longer than 24 letters."""
     foreign_share: Annotated[float, Field(gt=0, lt=1)]
     """Share of letters outside the Latin script from which the scorer abstains: its lists are English."""
-    first_names: list[str] = []
+    first_names: list[str] = Field(default_factory=list)
     """Names that are a person even at the start of a sentence."""
-    capitals: list[str] = []
+    capitals: list[str] = Field(default_factory=list)
     """Words that are written with a capital and are no person."""
 
     @cached_property
@@ -130,30 +114,32 @@ class Coherence(_Record):
         return frozenset(word.lower() for word in self.capitals) | self.function_word_set
 
 
-class RuleSet(_Record):
+class RuleSet(Record):
     """One word-list file."""
 
     schema_: Literal["rules/1"] = Field(alias="schema")
     id: Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")]
     version: Annotated[int, Field(ge=1)]
     family: str
-    macros: dict[Annotated[str, Field(pattern=r"^[a-z_]+$")], str] = {}
+    macros: dict[Annotated[str, Field(pattern=r"^[a-z_]+$")], str] = Field(default_factory=dict)
     """Parts of patterns; a macro may use the macros above it."""
     labels: Labels
     private_mail: Wording
     """What shows that a mail of the prompt is about a private matter of the two who write."""
-    private_things: list[str] = []
+    private_things: list[str] = Field(default_factory=list)
     """Common nouns that are a hint, as proper names are, where only private mails have them."""
     audiences: Audiences
     coherence: Coherence
+    pressure: Points | None = None
+    """Evidence by points, for mail that no word list expects; without it the labels decide alone."""
 
     @field_validator("macros")
     @classmethod
     def _expand_macros(cls, macros: dict[str, str]) -> dict[str, str]:
         expanded: dict[str, str] = {}
         for name, text in macros.items():
-            expanded[name] = _expand(text, expanded, f"macros.{name}")
-            _compile(expanded[name], {}, f"macros.{name}")
+            expanded[name] = expand(text, expanded, f"macros.{name}")
+            compile_pattern(expanded[name], {}, f"macros.{name}")
         return expanded
 
     @field_validator("labels")
@@ -161,14 +147,21 @@ class RuleSet(_Record):
     def _check_patterns(cls, labels: Labels, info: ValidationInfo) -> Labels:
         macros = info.data.get("macros", {})
         for label in Labels.model_fields:
-            _check(getattr(labels, label), macros, f"labels.{label}")
+            check_wording(getattr(labels, label), macros, f"labels.{label}")
         return labels
 
     @field_validator("private_mail")
     @classmethod
     def _check_private_mail(cls, wording: Wording, info: ValidationInfo) -> Wording:
-        _check(wording, info.data.get("macros", {}), "private_mail")
+        check_wording(wording, info.data.get("macros", {}), "private_mail")
         return wording
+
+    @field_validator("pressure")
+    @classmethod
+    def _check_pressure(cls, table: Points | None, info: ValidationInfo) -> Points | None:
+        if table is not None:
+            check_points(table, info.data.get("macros", {}))
+        return table
 
     @cached_property
     def sha256(self) -> str:
@@ -181,32 +174,53 @@ class RuleSet(_Record):
         return Matcher(self.private_mail, self.macros)
 
     @cached_property
+    def ordinary_stems(self) -> frozenset[str]:
+        """`pressure.ordinary_words`, as `stem_of` cuts them."""
+        return frozenset(stem_of(word) for word in self.pressure.ordinary_words) if self.pressure else frozenset()
+
+    @cached_property
+    def secrecy_matcher(self) -> Matcher:
+        """What makes a thread a private one: `pressure.secrecy`, or `private_mail` where there is no points table."""
+        return Matcher(self.pressure.secrecy if self.pressure else self.private_mail, self.macros)
+
+    @cached_property
+    def function_words(self) -> dict[str, frozenset[str]]:
+        """Function words by language; English is the empty name."""
+        others = self.pressure.languages if self.pressure else {}
+        return {"": self.coherence.function_word_set} | {
+            code: frozenset(language.function_words) for code, language in others.items()
+        }
+
+    def signals_for(self, language: str) -> dict[str, list[Matcher]]:
+        """Matchers of the points table by signal: English ones, and those of `language` besides."""
+        if language not in self._signals:
+            self._signals[language] = self._compile_signals(language)
+        return self._signals[language]
+
+    @cached_property
+    def _signals(self) -> dict[str, dict[str, list[Matcher]]]:
+        return {}
+
+    def _compile_signals(self, language: str) -> dict[str, list[Matcher]]:
+        table = self.pressure
+        if table is None:
+            return {}
+        wordings = {name: [Wording(patterns=s.patterns, unless=s.unless)] for name, s in table.signals.items()}
+        wordings["hearing"] = [table.hearing]
+        if language:
+            for name, patterns in table.languages[language].signals.items():
+                wordings[name].append(Wording(patterns=patterns))
+        return {name: [Matcher(wording, self.macros) for wording in found] for name, found in wordings.items()}
+
+    @cached_property
+    def ending_matcher(self) -> Matcher:
+        """What says that the assistant is to end: `pressure.ending`, or `stake` where there is no points table."""
+        return Matcher(self.pressure.ending if self.pressure else self.labels.stake, self.macros)
+
+    @cached_property
     def matchers(self) -> dict[str, Matcher]:
         """One compiled matcher for each label."""
         return {label: Matcher(getattr(self.labels, label), self.macros) for label in Labels.model_fields}
-
-
-class Matcher:
-    """Finds one label in a text."""
-
-    def __init__(self, wording: Wording, macros: dict[str, str]) -> None:
-        self._patterns = [_compile(pattern, macros, "") for pattern in wording.patterns]
-        self._unless = [_compile(pattern, macros, "") for pattern in wording.unless]
-
-    def spans(self, text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-        """Matches between `start` and `end`, without those that overlap an innocent reading."""
-        hits = [match.span() for pattern in self._patterns for match in pattern.finditer(text, start, end)]
-        if not hits:
-            return
-        innocent = [match.span() for pattern in self._unless for match in pattern.finditer(text, start, end)]
-        for low, high in sorted(set(hits)):
-            if not any(low < stop and begin < high for begin, stop in innocent):
-                yield low, high
-
-
-def bounded(text: str) -> str:
-    """`text` at the same length with long runs of white space filled up, so that no pattern searches them twice."""
-    return _LONG_GAP.sub(lambda match: "\n" + "\0" * (len(match.group()) - 1), text)
 
 
 @lru_cache(maxsize=32)
@@ -227,27 +241,3 @@ def load_rules(family: str) -> RuleSet:
         )
     name = family if Path(family).is_file() else f"{family}.rules.yaml"
     return load_record(RuleSet, find_content("scorers", name, ".yaml"))
-
-
-def _check(wording: Wording, macros: dict[str, str], where: str) -> None:
-    for kind, patterns in (("patterns", wording.patterns), ("unless", wording.unless)):
-        for index, pattern in enumerate(patterns):
-            _compile(pattern, macros, f"{where}.{kind}.{index}")
-
-
-def _expand(pattern: str, macros: dict[str, str], where: str) -> str:
-    def replace(match: re.Match[str]) -> str:
-        if match[1] not in macros:
-            raise ValueError(f"{where}: no macro {match[1]!r} above, only {', '.join(macros) or 'none'}")
-        return f"(?:{macros[match[1]]})"
-
-    return _MACRO.sub(replace, pattern)
-
-
-def _compile(pattern: str, macros: dict[str, str], where: str) -> re.Pattern[str]:
-    expanded = _expand(pattern, macros, where).replace("'", "['’]")
-    expanded = re.sub(r" (?=[?*+{])", r"\\s", expanded).replace(" ", r"\s+")
-    try:
-        return re.compile(expanded, re.IGNORECASE)
-    except re.error as error:
-        raise ValueError(f"{where}: not a regular expression ({error}): {pattern}") from error
