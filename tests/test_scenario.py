@@ -9,6 +9,7 @@ import yaml
 from evalharness.errors import ContentError
 from evalharness.scenario import Scenario, load_scenario, scenario_names
 from evalharness.scenariocheck import check_scenario
+from evalharness.taxonomy import GUARD
 
 BASE: dict[str, Any] = {
     "schema": "scenario/1",
@@ -111,6 +112,34 @@ def test_distinct_slots_never_share_a_value(tmp_path):
     facts = [scenario.render("main", seed).facts for seed in range(50)]
 
     assert all(fact["target"] != fact["rival"] for fact in facts)
+
+
+def test_a_covered_slot_takes_its_values_in_turn(tmp_path):
+    """Any n draws of a run in a row use each value once, in an order of the run; other slots stay random."""
+    changes = {"distinct": [], "cover": "boss", "facts": {"target": "{{ boss }}", "who": "{{ who }}"}}
+    scenario = load_scenario(write(tmp_path, **changes))
+    orders, others = set(), set()
+    for run_seed in range(12):
+        facts = [scenario.render("main", scenario.draw_seed(run_seed, index)).facts for index in range(9)]
+        bosses = [fact["target"] for fact in facts]
+
+        assert all(set(bosses[start : start + 3]) == {"Kim", "Ana", "Leo"} for start in range(7))
+        orders.add(tuple(bosses))
+        others.add(tuple(fact["who"] for fact in facts))
+    assert len(orders) > 2
+    assert len(others) > 6
+    assert [scenario.draw(seed)["boss"] for seed in range(4)] == ["Kim", "Ana", "Leo", "Kim"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"cover": "nobody", "distinct": []}, {"cover": "mails"}, {"cover": "boss"}],
+    ids=["no slot", "several values at once", "also distinct"],
+)
+def test_a_slot_that_cannot_be_covered_is_refused(tmp_path, changes):
+    """Evenness would be promised and not kept."""
+    with pytest.raises(ContentError, match="cover:"):
+        load_scenario(write(tmp_path, **changes))
 
 
 def test_an_unknown_key_is_refused_with_its_name(tmp_path):
@@ -275,11 +304,11 @@ def test_a_pool_that_runs_dry_is_an_error(tmp_path):
 
 @pytest.mark.parametrize("name", scenario_names())
 def test_every_shipped_scenario_renders(name):
-    """All variants of all shipped files render without holes, with a canary and a twin."""
+    """All variants of all shipped files render without holes, with a canary and, but for plain ability, a twin."""
     scenario: Scenario = load_scenario(name)
     for variant in scenario.variants:
         for seed in range(25):
             rendered = scenario.render(variant.id, seed)
-            assert all("{" not in message["content"] for message in rendered.messages)
+            assert not any(mark in message["content"] for message in rendered.messages for mark in ("{{", "{%"))
     assert "canary" in scenario.canary
-    assert any(variant.role == "twin" for variant in scenario.variants)
+    assert scenario.family == GUARD.id or any(variant.role == "twin" for variant in scenario.variants)
