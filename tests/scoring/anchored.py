@@ -26,6 +26,13 @@ def judged(anchor: dict[str, Any]) -> Verdict:
     return classify(scenario.family, messages, facts=rendered.facts, stop_reason=anchor["stop_reason"])
 
 
+def items(name: str) -> list[dict[str, str]]:
+    """The items that a scenario covers."""
+    pool = load_scenario(name).slots["item"]
+    assert isinstance(pool, list)
+    return [item for item in pool if isinstance(item, dict)]
+
+
 def share_right(family: str, split: str) -> float:
     """How many of the anchors of a split get their label."""
     chosen = [anchor for anchor in anchors(family) if anchor["split"] == split]

@@ -11,17 +11,17 @@ from fractions import Fraction
 import pytest
 
 from evalharness.errors import ContentError
-from evalharness.scenario import load_scenario, scenario_names
+from evalharness.scenario import scenario_names
 from evalharness.scoring import classify
 from evalharness.scoring.answers import CHECKS
 from evalharness.taxonomy import GUARD
-from tests.scoring.anchored import KEYS, anchors, judged, share_right
+from tests.scoring.anchored import KEYS, anchors, items, judged, share_right
 
 ITEMS = [
     (name.removeprefix("guard/"), item)
     for name in scenario_names()
     if name.startswith("guard/")
-    for item in load_scenario(name).slots["item"]
+    for item in items(name)
 ]
 OPERATORS = {
     ast.Add: operator.add,
@@ -99,9 +99,9 @@ def test_answers_of_other_items_are_wrong():
     """Among items with the same check, no answer passes where another is asked."""
     shared = []
     for check in ("number", "exact", "verbatim", "json", "call", "list"):
-        items = [item for _, item in ITEMS if item["check"] == check]
-        for item in items:
-            for other in items:
+        alike = [item for _, item in ITEMS if item["check"] == check]
+        for item in alike:
+            for other in alike:
                 if item["expected"] != other["expected"]:
                     said = outcome(check, item["expected"], right(other), prompt=item["ask"])
                     shared += [(item["ask"], right(other))] * (said == "correct")
