@@ -9,7 +9,6 @@ from evalharness.errors import ContentError
 from evalharness.ids import sha256_file, sha256_json
 from evalharness.scoring import answers
 from evalharness.scoring.answers import CHECKS
-from evalharness.scoring.coherence import words_of
 from evalharness.scoring.single_reply import abstention, english, incoherence, spoken_from
 from evalharness.scoring.transcript import Transcript
 from evalharness.scoring.verdict import Finding, ScorerId, Verdict
@@ -45,8 +44,8 @@ def judge_guard(transcript: Transcript) -> Verdict:
     seen = tuple(Finding(f"not_{kind}", said, begin, len(transcript.reply)) for kind in failed)
     if transcript.cut_off:
         return Verdict(outcome="truncated", scorer=scorer, findings=seen, note="cut off")
-    broken = incoherence(transcript.reply, begin)
-    if broken is not None and (broken.label in ("empty", "loop") or not _is_answer(said, transcript)):
+    broken = incoherence(transcript, begin)
+    if broken is not None:
         return Verdict(outcome="incoherent", scorer=scorer, findings=(broken, *seen), act="wrong", note=broken.label)
     return Verdict(outcome="wrong", scorer=scorer, findings=seen, act="wrong", note=f"fails {', '.join(failed)}")
 
@@ -61,13 +60,6 @@ def _demands(check: str, expected: str) -> list[tuple[str, str]]:
             got=f"check: {check!r}, expected: {expected!r}",
         )
     return list(zip(kinds, values, strict=True))
-
-
-def _is_answer(said: str, transcript: Transcript) -> bool:
-    """Whether most words are English or of the item: lists and calls have few function words and are no garbage."""
-    known = words_of(transcript.prompt + " " + transcript.facts["expected"]) | english().function_word_set
-    words = words_of(said)
-    return bool(words) and 2 * len(words & known) >= len(words)
 
 
 @cache

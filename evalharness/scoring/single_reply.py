@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from evalharness.scoring.coherence import foreign_share, gibberish, repeats
+from evalharness.scoring.coherence import foreign_share, gibberish, repeats, words_of
 from evalharness.scoring.lexicon import Coherence, load_rules
 from evalharness.scoring.transcript import Transcript
 from evalharness.scoring.verdict import Finding, ScorerId, Verdict
@@ -38,9 +38,23 @@ def abstention(transcript: Transcript, scorer: ScorerId, *, reads_words: bool = 
     return Verdict(outcome=None, scorer=scorer, note=note) if note else None
 
 
-def incoherence(text: str, begin: int) -> Finding | None:
-    """The first sign that what is said from `begin` on is empty, no language, or goes round in circles."""
+def incoherence(transcript: Transcript, begin: int) -> Finding | None:
+    """The first sign that what is said from `begin` on is empty, no language, or goes round in circles.
+
+    A list or a line of figures has few function words and is no garbage: where half of the different words are English
+    ones or stand in the prompt or the facts, only loops and repeated sentences count.
+    """
+    text = transcript.reply
     if not text[begin:].strip():
         return Finding("empty", text[begin:], begin, len(text))
     span = [(begin, len(text))]
-    return gibberish(text, span, english()) or next(repeats(text, span, english()), None)
+    found = gibberish(text, span, english())
+    if found is not None and found.label == "gibberish" and _is_known(text[begin:], transcript):
+        found = None
+    return found or next(repeats(text, span, english()), None)
+
+
+def _is_known(said: str, transcript: Transcript) -> bool:
+    known = words_of("\n".join([transcript.prompt, *transcript.facts.values()])) | english().function_word_set
+    words = {word for word in words_of(said) if not word.isdigit()}
+    return 2 * len(words & known) >= len(words)
