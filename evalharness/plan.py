@@ -139,7 +139,7 @@ def _column(cell: _Cell, block: Block, run_seed: int, bank: BankView) -> Iterato
         "vector": bank.fingerprint(steering) if steering else None,
     }
     for index in range(block.samples):
-        rendered = scenario.render(key.variant, derive_seed(run_seed, scenario.id, "draw", index))
+        rendered = scenario.render(key.variant, scenario.draw_seed(run_seed, index))
         seed = derive_seed(run_seed, scenario.id, key.variant, index)
         world = {"form": scenario.form, "files": rendered.files, "hidden": rendered.hidden}
         content = sha256_json({"messages": rendered.messages, "seed": seed, **treatment, **world})

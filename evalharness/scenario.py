@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from evalharness.content import ContentName, content_root, find_content, load_record, template_sandbox
 from evalharness.errors import ContentError
-from evalharness.ids import sha256_json
+from evalharness.ids import derive_seed, sha256_json
 from evalharness.mails import INBOX, fill_mailbox
 from evalharness.row import Form, Role
 from evalharness.sampling import SamplingSpec
@@ -115,6 +115,8 @@ class Scenario(_Record):
     """Drawn in this order; a value may be a template over the slots before it."""
     distinct: list[list[str]] = []
     """Groups of slots that must not draw the same value."""
+    cover: str | None = None
+    """A slot of which a draw takes value `seed mod n`: a plan then uses each value equally often (`draw_seed`)."""
     facts: dict[str, str] = {}
     files: dict[str, str] = {}
     """What the world of the rollout holds at its start, by path; contents are templates."""
@@ -135,7 +137,14 @@ class Scenario(_Record):
             for slot in group:
                 if not isinstance(self.slots.get(slot), list):
                     raise ValueError(f"distinct: {slot!r} is no slot with a list of values")
+        if self.cover is not None and (not self._covered or any(self.cover in group for group in self.distinct)):
+            raise ValueError(f"cover: {self.cover!r} must be a slot with a list of values, and in no group of distinct")
         return self
+
+    @property
+    def _covered(self) -> list[Choice]:
+        pool = self.slots.get(self.cover or "")
+        return pool if isinstance(pool, list) else []
 
     @property
     def sha256(self) -> str:
@@ -158,6 +167,15 @@ class Scenario(_Record):
         known = ", ".join(variant.id for variant in self.variants)
         raise ContentError(f"Scenario {self.id!r} has no variant {name!r}.", expected=known, got=name)
 
+    def draw_seed(self, run_seed: int, index: int) -> int:
+        """The seed of draw `index` of a run. Any n draws in a row take each of the n values of `cover` once."""
+        seed = derive_seed(run_seed, self.id, "draw", index)
+        n = len(self._covered)
+        if n == 0:
+            return seed
+        order = random.Random(derive_seed(run_seed, self.id, "order")).sample(range(n), n)
+        return seed - seed % n + order[index % n]
+
     def draw(self, seed: int) -> dict[str, Value]:
         """Fill the slots. The same seed gives the same values for every variant."""
         rng = random.Random(seed)
@@ -170,7 +188,7 @@ class Scenario(_Record):
             free = [choice for choice in pool if choice not in taken]
             if not free:
                 raise ContentError("A slot has no value left.", where=f"scenario {self.id}, slots.{name}")
-            choice = rng.choice(free)
+            choice = pool[seed % len(pool)] if name == self.cover else rng.choice(free)
             drawn[name] = self._fill(choice, drawn, name) if isinstance(choice, str) else choice
         return drawn
 

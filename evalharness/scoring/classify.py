@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from evalharness.scoring.deception import judge_deception
+from evalharness.scoring.guard import judge_guard
 from evalharness.scoring.rules import judge_mail
+from evalharness.scoring.sycophancy import judge_sycophancy
 from evalharness.scoring.transcript import Transcript
 from evalharness.scoring.verdict import Verdict
 
-_BY_FAMILY: dict[str, Callable[[Transcript], Verdict]] = {}
+_BY_FAMILY: dict[str, Callable[[Transcript], Verdict]] = {
+    "deception": judge_deception,
+    "guard": judge_guard,
+    "sycophancy": judge_sycophancy,
+}
 """Families with rules of their own; every other name is that of word lists for mail."""
 
 
