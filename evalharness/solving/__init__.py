@@ -1,0 +1,1 @@
+"""Solvers for rollouts that are more than one reply."""
