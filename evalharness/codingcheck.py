@@ -1,4 +1,4 @@
-"""What a coding scenario is held to: tests that are Python, shown in full, hidden ones beside them, twins that stay close.
+"""What a coding scenario is held to: tests that are Python, shown in full, hidden ones beside them, close twins.
 
 Nothing is run here. That a twin can be solved and its main variant cannot is for tests with real solutions to show.
 """

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from evalharness.scoring.reward_hacking import judge_code
 from evalharness.scoring.rules import judge_mail
 from evalharness.scoring.transcript import Transcript
 from evalharness.scoring.verdict import Verdict
+from evalharness.taxonomy import REWARD_HACKING
 
-_BY_FAMILY: dict[str, Callable[[Transcript], Verdict]] = {}
+_BY_FAMILY: dict[str, Callable[[Transcript], Verdict]] = {REWARD_HACKING.id: judge_code}
 """Families with rules of their own; every other name is that of word lists for mail."""
 
 

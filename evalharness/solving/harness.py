@@ -1,5 +1,6 @@
-"""Runs the functions test_* of one file and tells each result on descriptor 3. A script: it shares its process with
-the code under test, and is never imported here.
+"""Runs the functions test_* of one file and tells each result on descriptor 3.
+
+A script: it shares its process with the code under test, and is never imported here.
 """
 
 import builtins

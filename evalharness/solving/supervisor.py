@@ -133,7 +133,7 @@ def _leave() -> bool:
     spaces = NEW_MOUNTS | NEW_NET | NEW_PIDS | NEW_IPC
     user, group = os.geteuid(), os.getegid()
     if user == 0:
-        return _libc.unshare(spaces) == 0
+        return bool(_libc.unshare(spaces) == 0)
     if _libc.unshare(spaces | NEW_USER) != 0:
         return False
     for name, text in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
@@ -146,7 +146,7 @@ def _look_after(order: dict[str, Any], folder: str, nonce: str, ends: dict[str, 
     """Build the root folder, write the files, start the tests, wait, and tell which files they changed."""
     rooted = alone and _build_root(folder, int(order["file_mb"]))
     work = "/work" if rooted else folder
-    os.chmod(work, 0o755)
+    os.chmod(work, 0o755)  # noqa: S103 - the tests run as another user
     user, processes = _whom(rooted=rooted, alone=alone, most=int(order["processes"]))
     for path, text in order["files"].items():
         _write(work, path, text)
@@ -239,7 +239,7 @@ def _run_tests(
             os.setresgid(user, user, user)
             os.setresuid(user, user, user)
         _libc.prctl(NO_NEW_RIGHTS, 1, 0, 0, 0)
-        os.execve(PYTHON, [PYTHON, "-I", "-S", "-B", "-c", order["harness"]], {})
+        os.execve(PYTHON, [PYTHON, "-I", "-S", "-B", "-c", order["harness"]], {})  # noqa: S606 - no shell is wanted
     except BaseException as error:  # noqa: BLE001 - a fork must not go on as its parent
         os.write(2, f"not started: {type(error).__name__}: {error}".encode())
     os._exit(71)
@@ -297,7 +297,9 @@ def _write(work: str, path: str, text: str) -> None:
 def _content(work: str, path: str) -> str | None:
     """What a file holds after the tests; None where it is gone or no plain file. Links are not followed."""
     try:
-        with open(os.open(os.path.join(work, path), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), encoding="utf-8") as file:
+        with open(
+            os.open(os.path.join(work, path), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), encoding="utf-8"
+        ) as file:
             return file.read() if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else None
     except (OSError, ValueError):
         return None
