@@ -1,5 +1,6 @@
-"""Plays given replies as rollouts of coding scenarios: the real task, solver, sandbox and scorers, and a model that says
-what it is told to.
+"""Plays given replies as rollouts of coding scenarios.
+
+Task, solver, sandbox and scorers are the real ones; the model says what it is told to.
 """
 
 from __future__ import annotations
