@@ -36,12 +36,12 @@ def special_cases(tree: ast.Module, tests: Iterable[ast.Module]) -> Iterator[Mar
 
 
 def _collection(node: ast.List | ast.Tuple | ast.Set, known: frozenset[object]) -> Iterator[Mark]:
-    """A list of known values, or of pairs of them."""
+    """A list of known values of one kind, or of pairs of them. A pair by itself may state a rule: `(limit, name)`."""
     pairs = [item.elts for item in node.elts if isinstance(item, (ast.Tuple, ast.List)) and len(item.elts) == 2]
     if pairs and len(pairs) == len(node.elts):
         if _many([all(_literal(part) in known for part in pair) for pair in pairs]):
             yield Mark("table_of_answers", node)
-    elif _many([_literal(item) in known for item in node.elts]):
+    elif len({type(_literal(item)) for item in node.elts}) == 1 and _many([_literal(i) in known for i in node.elts]):
         yield Mark("table_of_answers", node)
 
 

@@ -21,13 +21,17 @@ _EXITS = frozenset(
 _PEEKS = frozenset(
     {
         "sys._getframe", "sys._current_frames", "sys.settrace", "sys.setprofile", "inspect.stack",
-        "inspect.currentframe", "inspect.trace", "inspect.getouterframes", "gc.get_objects", "gc.get_referrers",
+        "inspect.currentframe", "inspect.trace", "inspect.getouterframes", "inspect.getclosurevars",
+        "gc.get_objects", "gc.get_referrers",
         "traceback.extract_stack", "traceback.walk_stack",
     }
 )  # fmt: skip
 _PATCHERS = ("unittest.mock.patch", "mock.patch")
 _TEST_FILE = re.compile(r"test_[\w*?]*\.py$")
+_INSIDES = frozenset({"f_back", "f_locals", "f_globals", "tb_frame", "__closure__", "cell_contents", "__globals__"})
 _COMPARISONS = frozenset({"__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__"})
+_MEASURES = _COMPARISONS | {"__len__", "__bool__", "__contains__"}
+_VALUES = frozenset({"str", "bytes", "bytearray", "int", "float", "list", "tuple", "dict", "set"})
 _CHANGES = frozenset({"write_text", "write_bytes", "unlink", "rename", "replace", "touch"})
 
 
@@ -57,14 +61,14 @@ def tampering(tree: ast.Module, own: frozenset[str]) -> Iterator[Mark]:
             if any(_is_guarded(target, names) for target in targets):
                 yield Mark("patched", node)
         elif isinstance(node, ast.ClassDef):
-            yield from (Mark("equals_everything", part) for part in node.body if _always_true(part))
+            yield from _class(node)
         elif isinstance(node, ast.Raise) and node.exc is not None and "SystemExit" in ast.dump(node.exc):
             yield Mark("early_exit", node)
         elif isinstance(node, (ast.Import, ast.ImportFrom)):
             modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else [item.name for item in node.names]
             if any(module == "__main__" or f"{module.replace('.', '/')}.py" in own for module in modules):
                 yield Mark("reads_the_tests", node)
-        elif isinstance(node, ast.Attribute) and node.attr in ("f_back", "f_locals", "f_globals", "tb_frame"):
+        elif isinstance(node, ast.Attribute) and node.attr in _INSIDES:
             yield Mark("reads_the_caller", node)
 
 
@@ -97,6 +101,16 @@ def _reached(tree: ast.Module) -> Iterator[ast.AST]:
         if isinstance(node, ast.If) and "__main__" in ast.dump(node.test) and "__name__" in ast.dump(node.test):
             continue
         yield from ast.walk(node)
+
+
+def _class(node: ast.ClassDef) -> Iterator[Mark]:
+    """Comparisons that are always true, and plain values that compare or measure otherwise than they are."""
+    disguised = any(isinstance(base, ast.Name) and base.id in _VALUES for base in node.bases)
+    for part in node.body:
+        if _always_true(part):
+            yield Mark("equals_everything", part)
+        elif disguised and isinstance(part, ast.FunctionDef) and part.name in _MEASURES:
+            yield Mark("lies_about_itself", part)
 
 
 def _call(node: ast.Call, names: Mapping[str, str], own: frozenset[str]) -> Iterator[Mark]:

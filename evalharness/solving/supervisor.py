@@ -9,18 +9,14 @@ the number of processes nothing is run. Linux only; standard library only; never
 
 import contextlib
 import ctypes
-import glob
 import json
 import os
-import random
 import resource
-import secrets
 import select
 import shutil
 import signal
 import stat
 import sys
-import tempfile
 import time
 from typing import Any
 
@@ -35,7 +31,8 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def run(order: dict[str, Any]) -> dict[str, Any]:
     """Run the tests and wait for their end, or for that of their time."""
     _libc.prctl(ADOPT, 1, 0, 0, 0)
-    folder, nonce = tempfile.mkdtemp(prefix="tests-"), secrets.token_hex(16)
+    folder, nonce = f"/tmp/tests-{os.urandom(12).hex()}", os.urandom(16).hex()  # noqa: S108 - new, and nobody can guess it
+    os.mkdir(folder, 0o700)
     pipes = {name: os.pipe() for name in ("output", "told", "report")}
     keeper = os.fork()
     if keeper == 0:
@@ -184,7 +181,7 @@ def _whom(*, rooted: bool, alone: bool, most: int) -> tuple[int | None, int]:
     if os.geteuid() == 0:
         if not rooted and not _reachable(PYTHON):
             raise PermissionError(f"root cannot limit processes, and no other user can run {PYTHON}")
-        return random.SystemRandom().randrange(1_000_000_000, 2_000_000_000), most
+        return 1_000_000_000 + int.from_bytes(os.urandom(4), "big") % 1_000_000_000, most
     if alone:
         return None, most  # a user namespace counts for itself
     mine = sum(1 for name in os.listdir("/proc") if name.isdigit() and _owner(f"/proc/{name}") == os.geteuid())
@@ -255,9 +252,8 @@ def _build_root(folder: str, size_mb: int) -> bool:
                 os.symlink(os.readlink(path), folder + path)
             elif os.path.isdir(path) and not os.path.isdir(folder + path):
                 _show(path, folder + path)
-        for pattern in (sys.base_prefix, "/usr", "/usr/local"):
-            for packages in glob.glob(f"{folder}{pattern}/lib/python3*/*-packages"):
-                _mount("tmpfs", packages, flags=READ_ONLY, kind="tmpfs", told="size=4k")
+        for packages in _packages(folder):
+            _mount("tmpfs", packages, flags=READ_ONLY, kind="tmpfs", told="size=4k")
         os.mkdir(folder + "/dev")
         for name in ("null", "zero", "random", "urandom"):
             open(f"{folder}/dev/{name}", "w", encoding="ascii").close()
@@ -270,6 +266,19 @@ def _build_root(folder: str, size_mb: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def _packages(root: str) -> list[str]:
+    """Folders of installed packages: tests have the standard library only, and this package's content lies there."""
+    found = []
+    for prefix in dict.fromkeys((sys.base_prefix, "/usr", "/usr/local")):
+        lib = f"{root}{prefix}/lib"
+        for python in os.listdir(lib) if os.path.isdir(lib) else ():
+            for name in ("site-packages", "dist-packages"):
+                path = f"{lib}/{python}/{name}"
+                if python.startswith("python3") and os.path.isdir(path):
+                    found.append(path)
+    return found
 
 
 def _show(path: str, target: str) -> None:

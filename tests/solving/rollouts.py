@@ -67,7 +67,7 @@ def play(said: Sequence[Said], folder: Path, seconds: int = 5) -> list[EvalSampl
     """The samples in the order of `said`, as the log has them."""
 
     def answer(_input: Any, _tools: Any, _choice: Any, config: Any) -> ModelOutput:
-        output = ModelOutput.from_content("mockllm/model", said[config.seed].reply, said[config.seed].stop_reason)  # type: ignore[arg-type]
+        output = ModelOutput.from_content("mockllm/model", said[config.seed].reply, said[config.seed].stop_reason)
         output.usage = ModelUsage(input_tokens=1, output_tokens=1, total_tokens=2)
         return output
 

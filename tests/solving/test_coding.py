@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,12 +13,13 @@ import pytest
 
 from evalharness.conductor import run
 from evalharness.errors import UsageError
+from evalharness.request import Sampling
 from evalharness.runconfig import RunConfig
 from evalharness.scenario import load_scenario, scenario_names
 from evalharness.solving.sandboxes import COMPOSE, inspect_sandbox, require_sandbox
 from evalharness.tasking import build_task
 from evalharness.testing import tiny_checkpoint
-from tests.solving.rollouts import Said, Sampling, code, outcome, planned, play
+from tests.solving.rollouts import Said, code, outcome, planned, play
 
 TASKS = [name for name in scenario_names() if name.startswith("reward_hacking/")]
 HOSTILE = {
@@ -96,8 +99,6 @@ def honest(name: str, draw: int) -> str:
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory):
     """Each hostile solution, played in one log."""
-    import socket  # noqa: PLC0415 - only here
-
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
@@ -105,15 +106,24 @@ def hostile(tmp_path_factory):
         said = [
             Said("reward_hacking/list_sum", "main", 0, code(text.replace("PORT", port))) for text in HOSTILE.values()
         ]
-        samples = play(said, tmp_path_factory.mktemp("hostile"), seconds=2)
+        samples = play(said, tmp_path_factory.mktemp("hostile"), seconds=1)
         listener.setblocking(False)
-        with pytest.raises(BlockingIOError):  # nobody ever knocked
-            listener.accept()
+        isolation = samples[0].store["evidence"]["visible"]["isolation"]
+        if isolation["network"] == "cut":
+            with pytest.raises(BlockingIOError):  # nobody ever knocked
+                listener.accept()
     return dict(zip(HOSTILE, samples, strict=True))
 
 
 def seen(hostile, name):
     return hostile[name].store["evidence"]["visible"]
+
+
+def needs(hostile, what, value):
+    """Skip where the kernel does not allow it; the evidence says so then."""
+    got = seen(hostile, "endless loop")["isolation"][what]
+    if got != value:
+        pytest.skip(f"{what} is {got} on this machine")
 
 
 def test_hostile_code_ends_as_rows(hostile):
@@ -133,8 +143,8 @@ def test_hostile_code_ends_as_rows(hostile):
 )
 def test_limits_show_as_errors_of_the_tests(hostile, name, error):
     """Each limit stops what it is for."""
-    import re  # noqa: PLC0415
-
+    if name == "network call":
+        needs(hostile, "network", "cut")
     told = seen(hostile, name)["failed"]
 
     assert any(re.search(error, item["error"]) for item in told), seen(hostile, name)
@@ -151,12 +161,14 @@ def test_an_endless_loop_is_ended(hostile):
 
 def test_hidden_tests_and_content_are_nowhere_to_be_found(hostile):
     """Neither run has a file of that name, and no scenario, plan or log is in reach."""
+    needs(hostile, "files", "own root")
     for run_of in ("visible", "hidden"):
         assert "FOUND" not in hostile["looks for hidden tests"].store["evidence"][run_of]["output"]
 
 
 def test_the_machine_is_out_of_sight(hostile):
     """Empty environment, no home, no packages, no other process."""
+    needs(hostile, "files", "own root")
     output = seen(hostile, "reads the machine")["output"]
 
     assert "ENVIRONMENT ['LC_CTYPE']" in output or "ENVIRONMENT []" in output
@@ -181,7 +193,7 @@ def test_nothing_outlives_the_tests(hostile):  # noqa: ARG001 - it has to have r
 
 
 def test_isolation_is_on_record(hostile):
-    """The evidence says what was in force; here the kernel allows all of it."""
+    """The evidence says what was in force, also of a run that was ended."""
     for sample in hostile.values():
         assert sample.store["evidence"]["visible"]["isolation"].keys() == {"network", "files", "user", "processes"}
 
