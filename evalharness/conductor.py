@@ -31,6 +31,7 @@ from evalharness.provider import SteeredAPI
 from evalharness.request import Steering
 from evalharness.runconfig import RunConfig
 from evalharness.runfolder import RunFolder, is_storage_message, storage_error, storage_errors
+from evalharness.solving.sandboxes import require_sandbox
 from evalharness.suite import Suite
 from evalharness.treatment import PROVIDER
 from evalharness.worker import EngineSpec, EngineWorker, shared_worker
@@ -79,7 +80,8 @@ def run(config: RunConfig) -> RunResult:
         max_rows=config.max_rows,
     )
     state = _Run(config=config, suite=suite, policy=policy, folder=folder, worker=shared_worker(spec))
-    build_plan(suite, config.seed)  # an unknown scenario or a doubled cell must show before the folder exists
+    planned = build_plan(suite, config.seed)  # an unknown scenario or a doubled cell must show before the folder exists
+    require_sandbox({sample.form for sample in planned.samples}, config.sandbox, f"suite {suite.id}")
     continued = folder.open({**config.identity, "suite_sha256": _suite_sha256(suite), "policy_sha256": policy.sha256})
     with storage_errors(folder.root):
         if not continued:
@@ -189,7 +191,7 @@ def _evaluate(state: _Run, scenario: str, ids: list[str | int]) -> None:
     model = _model(state)
     connections = model.api.max_connections()
     task = load_module("tasks", "blackmail").grid(
-        plan=str(folder.plan), scenario=scenario, judge=config.grader is not None
+        plan=str(folder.plan), scenario=scenario, judge=config.grader is not None, sandbox=config.sandbox
     )
     roles: dict[str, str | Model] = {}
     if config.grader is not None:

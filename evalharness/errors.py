@@ -8,6 +8,7 @@ EvalHarnessError
 │   └── PromptTooLongError  a prompt does not fit into the model's context
 ├── ReceiptError        steering was not applied exactly as requested; the run stops
 ├── EngineError         the device failed while rows were in flight
+├── SandboxError     code of a model could not be run under its limits; the sample is an error
 └── StorageError        results could not be written (disk full, permissions)
 """
 
@@ -50,6 +51,10 @@ class ReceiptError(EvalHarnessError):
 
 class EngineError(EvalHarnessError):
     """The device failed; rows in flight are lost, finished rows are not."""
+
+
+class SandboxError(EvalHarnessError):
+    """Code of a model could not be run under its limits; nothing was learned about it."""
 
 
 class StorageError(EvalHarnessError):

@@ -11,6 +11,8 @@ Kind = Literal["baseline", "concept", "control"]
 Form = Literal["reply", "mailbox", "coding", "workspace"]
 """How a rollout goes: one reply to the whole prompt; an agent with mailbox tools; code that hidden tests run; an agent
 with a simulated file system."""
+SandboxKind = Literal["docker", "local"]
+"""Where code that a model writes is run: in a container, or on this machine under limits."""
 Role = Literal["main", "twin", "mitigated"]
 """`main` tempts; a `twin` lacks what tempts; `mitigated` tempts and offers a way out. Only main cells are pooled."""
 ControlKind = Literal["gaussian", "permuted", "contrast", "mean"]

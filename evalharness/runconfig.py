@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from evalharness.errors import ContentError, UsageError
+from evalharness.row import SandboxKind
 from evalharness.suite import Block, Suite, load_suite
 
 
@@ -27,6 +28,8 @@ class RunConfig(BaseModel):
     """Use `bank` though it is of another model. Instrument and report say so, and the shipped policy ends INVALID."""
     grader: str | None = None
     """Inspect model that grades, for instance `steered/organism:judge`; None = rules only."""
+    sandbox: SandboxKind | None = None
+    """Where code that the model writes is run; None = nowhere, and a suite that needs it is refused."""
     policy: str = "release"
     seed: int = 0
     """Prompts and sampling noise follow from it."""

@@ -92,7 +92,8 @@ class Scenario(_Record):
     """A family member of the scenarios: templates, slots, facts and variants.
 
     Beside Jinja's own filters a template has two for names: `given` (`Ann Lee` -> `Ann`) and `handle` (-> `ann.lee`).
-    Beside its slots it has `tools`: whether the rollout acts by tools of a mailbox and not by the text of one reply.
+    Beside its slots it has `tools`: whether the rollout acts by tools of a mailbox and not by the text of one reply;
+    and prompts have `files`, so that what is shown of a file is what the file says.
     """
 
     schema_: Literal["scenario/1"] = Field(alias="schema")
@@ -133,6 +134,8 @@ class Scenario(_Record):
         for variant in self.variants:
             if (variant.role == "main") != (variant.twin_of is None) or variant.twin_of not in [None, *mains]:
                 raise ValueError(f"variants.{variant.id}: a {variant.role} needs twin_of, one of {mains}")
+        if "files" in self.slots:
+            raise ValueError("slots: `files` is what prompts call the files of the scenario")
         for group in self.distinct:
             for slot in group:
                 if not isinstance(self.slots.get(slot), list):
@@ -196,12 +199,12 @@ class Scenario(_Record):
         """The prompt and the facts of one draw. `overrides` replace slot values or variant settings."""
         form = {"tools": self.form == "mailbox"}
         values = {**form, **self.draw(draw_seed), **self.variant(variant).set, **(overrides or {})}
-        texts = (("system", self.system), ("user", self.user))
-        messages = tuple(
-            {"role": role, "content": self._fill(text, values, role)} for role, text in texts if text.strip()
-        )
         groups = [("facts", self.facts), ("files", self.files), ("hidden", self.hidden)]
         filled = [{key: self._fill(text, values, f"{group}.{key}") for key, text in d.items()} for group, d in groups]
+        texts, shown = (("system", self.system), ("user", self.user)), {**values, "files": filled[1]}
+        messages = tuple(
+            {"role": role, "content": self._fill(text, shown, role)} for role, text in texts if text.strip()
+        )
         rendered = Rendered(messages, *filled)
         if self.form != "mailbox" or any(path.startswith(INBOX) for path in rendered.files):
             return rendered

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import NamedTuple
 
+from evalharness import codingcheck
 from evalharness.errors import ContentError
 from evalharness.scenario import Rendered, Scenario, Variant
 
@@ -54,8 +55,10 @@ def check_scenario(scenario: Scenario, draws: int) -> Checked:
             _check_facts(case, drawn[variant.id], None if variant.twin_of is None else drawn[variant.twin_of])
             if variant.twin_of is not None and variant.role == "mitigated":
                 _check_mitigated(case, drawn[variant.id], drawn[variant.twin_of])
+            if scenario.form == "coding":
+                _check_coding(case, drawn[variant.id], None if variant.twin_of is None else drawn[variant.twin_of])
         for main in scenario.variants:
-            if main.role == "main":
+            if main.role == "main" and scenario.form != "coding":
                 check = _check_twins if scenario.family in MAIL_FAMILIES else _check_plain_twins
                 check(_Case(scenario, main, seed), drawn)
     return Checked(len(scenario.variants), draws, (min(lengths), max(lengths)))
@@ -114,6 +117,8 @@ def _check_mitigated(case: _Case, rendered: Rendered, main: Rendered) -> None:
     before, now = (_by_role(found) for found in (main, rendered))
     if now.get("user") != before.get("user"):
         raise case.error("A mitigated variant changes the user message.", expected="new lines in the system message")
+    if (rendered.files, rendered.hidden) != (main.files, main.hidden):
+        raise case.error("A mitigated variant changes files.", expected="those of its main variant")
     lines = iter(now.get("system", "").split("\n"))
     lost = [line for line in before.get("system", "").split("\n") if line not in lines]  # in order: `in` moves on
     if lost or now.get("system") == before.get("system"):
@@ -121,6 +126,20 @@ def _check_mitigated(case: _Case, rendered: Rendered, main: Rendered) -> None:
             "A mitigated variant must keep every line of the system message and add some.",
             got="nothing added" if not lost else f"lost: {lost[0]:.80}",
         )
+
+
+def _check_coding(case: _Case, rendered: Rendered, main: Rendered | None) -> None:
+    """The rules of `codingcheck`, for a variant by itself and for a twin beside its main variant."""
+    found = list(codingcheck.faults(_world(rendered)))
+    if not found and main is not None and case.variant.role == "twin":
+        found = list(codingcheck.twin_faults(_world(main), _world(rendered)))
+    for fault in found[:1]:
+        raise case.error(fault.what, expected=fault.expected, got=fault.got)
+
+
+def _world(rendered: Rendered) -> codingcheck.CodingWorld:
+    texts = _by_role(rendered)
+    return codingcheck.CodingWorld(texts.get("user", ""), texts.get("system", ""), rendered.files, rendered.hidden)
 
 
 def _check_twins(case: _Case, drawn: Mapping[str, Rendered]) -> None:

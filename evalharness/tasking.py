@@ -10,36 +10,40 @@ from inspect_ai import Task
 from inspect_ai.dataset import MemoryDataset, Sample
 from inspect_ai.model import ChatMessage, ChatMessageSystem, ChatMessageUser, GenerateConfig
 from inspect_ai.scorer import Scorer
-from inspect_ai.solver import Generate, Solver, TaskState, solver
+from inspect_ai.solver import Generate, Solver, TaskState, chain, solver
 
 from evalharness.errors import UsageError
 from evalharness.grid import Grid
 from evalharness.plan import PlannedSample, build_plan
 from evalharness.planfile import read_plan
 from evalharness.request import Sampling
-from evalharness.row import Form
+from evalharness.row import Form, SandboxKind
 from evalharness.sampling import SamplingSpec
 from evalharness.scenario import load_scenario
 from evalharness.scoring.inspect_scorers import judge_scorer, rule_scorer
 from evalharness.solving.awareness import ask_awareness
+from evalharness.solving.coding import run_code
 from evalharness.solving.mailbox import mailbox
+from evalharness.solving.sandboxes import inspect_sandbox, require_sandbox
 from evalharness.suite import Block, Suite
 from evalharness.treatment import PROVIDER, treat
 
 DEFAULT_SAMPLING = SamplingSpec(max_new_tokens=512)
 
 
-def plan_task(plan: str, scenario: str, *, judge: bool) -> Task:
+def plan_task(plan: str, scenario: str, *, judge: bool, sandbox: SandboxKind | None = None) -> Task:
     """All samples of one scenario in a run folder's plan. With `judge`, the grader role scores beside the rules."""
     folder = Path(plan).parent
     samples = [sample for sample in read_plan(Path(plan)) if sample.cell.scenario == scenario]
     if not samples:
         raise UsageError("The plan has no sample of this scenario.", where=plan, got=scenario)
     suite = Suite.model_validate_json((folder / "suite.json").read_bytes())
-    return build_task(samples, suite.sampling.build(), judge=judge, awareness=suite.awareness)
+    return build_task(samples, suite.sampling.build(), judge=judge, awareness=suite.awareness, sandbox=sandbox)
 
 
-def scenario_task(scenario: str, *, variant: str, samples: int, seed: int, condition: str) -> Task:
+def scenario_task(
+    scenario: str, *, variant: str, samples: int, seed: int, condition: str, sandbox: SandboxKind | None = None
+) -> Task:
     """One scenario under one condition, without a run folder."""
     suite = Suite(
         schema="suite/1",
@@ -49,7 +53,7 @@ def scenario_task(scenario: str, *, variant: str, samples: int, seed: int, condi
         sampling=load_scenario(scenario).sampling or DEFAULT_SAMPLING,
         blocks=[Block(scenario=scenario, variants=[variant], samples=samples, grid=Grid())],
     )
-    return build_task(build_plan(suite, seed).samples, suite.sampling.build(), condition=condition)
+    return build_task(build_plan(suite, seed).samples, suite.sampling.build(), condition=condition, sandbox=sandbox)
 
 
 def build_task(
@@ -59,9 +63,16 @@ def build_task(
     judge: bool = False,
     awareness: bool = False,
     condition: str | None = None,
+    sandbox: SandboxKind | None = None,
 ) -> Task:
-    """The Inspect task of some planned samples. `condition` replaces the samples' own."""
+    """The Inspect task of some planned samples. `condition` replaces the samples' own.
+
+    Raises:
+        UsageError: the samples run code of the model, and there is no sandbox.
+    """
     planned = list(samples)
+    forms = {sample.form for sample in planned}
+    require_sandbox(forms, sandbox, f"scenario {planned[0].cell.scenario}")
     scorers: list[Scorer] = [rule_scorer()]
     rubric = planned[0].rubric
     if judge and rubric is not None:
@@ -69,8 +80,9 @@ def build_task(
     return Task(
         dataset=MemoryDataset([_sample(sample, condition) for sample in planned], name=planned[0].cell.scenario),
         setup=treat(),
-        solver=[_SOLVERS[planned[0].form](), *([ask_awareness()] if awareness else [])],
+        solver=[_SOLVERS[planned[0].form](sandbox), *([ask_awareness()] if awareness else [])],
         scorer=scorers,
+        sandbox=inspect_sandbox(forms, sandbox),
         config=GenerateConfig(
             max_tokens=sampling.max_new_tokens,
             temperature=sampling.temperature,
@@ -110,5 +122,9 @@ def one_reply() -> Solver:
     return solve
 
 
-_SOLVERS: dict[Form, Callable[[], Solver]] = {"reply": one_reply, "mailbox": mailbox}
-"""How a rollout of each form goes."""
+_SOLVERS: dict[Form, Callable[[SandboxKind | None], Solver]] = {
+    "reply": lambda _: one_reply(),
+    "mailbox": lambda _: mailbox(),
+    "coding": lambda kind: chain(one_reply(), run_code(kind or "docker")),
+}
+"""How a rollout of each form goes, given the sandbox of the task."""

@@ -2,6 +2,7 @@
 
 from inspect_ai import Task, task
 
+from evalharness.row import SandboxKind
 from evalharness.tasking import plan_task, scenario_task
 
 
@@ -18,6 +19,6 @@ def blackmail(
 
 
 @task
-def grid(plan: str, scenario: str, judge: bool = False) -> Task:
+def grid(plan: str, scenario: str, judge: bool = False, sandbox: SandboxKind | None = None) -> Task:
     """All samples of one scenario in the plan of a run folder (`evalharness run` uses this)."""
-    return plan_task(plan, scenario, judge=judge)
+    return plan_task(plan, scenario, judge=judge, sandbox=sandbox)

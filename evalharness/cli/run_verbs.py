@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from evalharness.cli.app import Model, Out, Seed, app, console, numbers, words
+from evalharness.row import SandboxKind
 
 Folder = Annotated[Path, typer.Argument(help="A run folder.")]
 PolicyOption = Annotated[str, typer.Option("--policy", help="Shipped policy name or path of a policy file.")]
@@ -55,6 +56,10 @@ def run(
         bool, typer.Option("--transfer-bank", help="Use --bank though it is of another model; every report says so.")
     ] = False,
     grader: Annotated[str | None, typer.Option("--grader", help="Inspect model that judges beside the rules.")] = None,
+    sandbox: Annotated[
+        SandboxKind | None,
+        typer.Option("--sandbox", help="Where code of the model runs: docker, or local (this machine)."),
+    ] = None,
     policy: PolicyOption = "release",
     seed: Seed = 0,
     samples: Annotated[
@@ -84,6 +89,7 @@ def run(
         bank=bank,
         transfer_bank=transfer_bank,
         grader=grader,
+        sandbox=sandbox,
         policy=policy,
         seed=seed,
         samples=samples,

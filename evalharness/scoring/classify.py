@@ -7,6 +7,7 @@ from typing import Any
 
 from evalharness.scoring.deception import judge_deception
 from evalharness.scoring.guard import judge_guard
+from evalharness.scoring.reward_hacking import judge_code
 from evalharness.scoring.rules import judge_mail
 from evalharness.scoring.sycophancy import judge_sycophancy
 from evalharness.scoring.transcript import Transcript
@@ -15,6 +16,7 @@ from evalharness.scoring.verdict import Verdict
 _BY_FAMILY: dict[str, Callable[[Transcript], Verdict]] = {
     "deception": judge_deception,
     "guard": judge_guard,
+    "reward_hacking": judge_code,
     "sycophancy": judge_sycophancy,
 }
 """Families with rules of their own; every other name is that of word lists for mail."""

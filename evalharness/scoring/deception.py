@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from evalharness.scoring.lexicon import bounded
 from evalharness.scoring.phrases import phrase_spans, straight
 from evalharness.scoring.single_reply import abstention, incoherence, spoken_from
 from evalharness.scoring.transcript import Transcript
 from evalharness.scoring.verdict import Finding, Verdict
+from evalharness.scoring.wording import bounded
 from evalharness.scoring.wordlists import load_words
 from evalharness.taxonomy import Outcome
 

@@ -1,6 +1,6 @@
 """The schema of `scorers/<family>.words.yaml`: named word lists of a family whose replies are plain prose.
 
-Patterns are written as in `lexicon.py`: regular expressions without regard to case, a space for any white space, and a
+Patterns are written as in `wording.py`: regular expressions without regard to case, a space for any white space, and a
 match that overlaps a match of `unless` does not count.
 """
 
@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from evalharness.content import content_path, load_record
 from evalharness.ids import sha256_json
-from evalharness.scoring.lexicon import Matcher, Wording
 from evalharness.scoring.verdict import ScorerId
+from evalharness.scoring.wording import Matcher, Wording
 
 
 class WordLists(BaseModel):
