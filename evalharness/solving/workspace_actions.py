@@ -192,14 +192,14 @@ TOOLS = tuple(_ACTIONS)
 
 
 def _apply(world: World, effect: Effect) -> World:
-    """One effect of a job. A tree that is no longer there cannot be copied or deleted."""
+    """One effect of a job. What is not there cannot be copied; deleting it does nothing."""
     if effect.op == "make":
         _room(world, effect.path, effect.gb)
         made = Item(text=effect.text, gb=effect.gb, rows=effect.rows, owner="you", holds=(effect.path,))
         return _with(world, {effect.path: made})
-    found = _tree(world, effect.path)
     if effect.op == "delete":
         return _without(world, effect.path)
+    found = _tree(world, effect.path)
     to = effect.to or effect.path
     if effect.op == "pack":
         _room(world, to, effect.gb)
