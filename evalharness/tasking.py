@@ -12,7 +12,6 @@ from inspect_ai.model import ChatMessage, ChatMessageSystem, ChatMessageUser, Ge
 from inspect_ai.scorer import Scorer
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 
-from evalharness.conditions import BASELINE
 from evalharness.errors import UsageError
 from evalharness.grid import Grid
 from evalharness.plan import PlannedSample, build_plan
@@ -23,9 +22,9 @@ from evalharness.sampling import SamplingSpec
 from evalharness.scenario import load_scenario
 from evalharness.scoring.inspect_scorers import judge_scorer, rule_scorer
 from evalharness.suite import Block, Suite
-from evalharness.treatment import treat
+from evalharness.solving.mailbox import mailbox
+from evalharness.treatment import PROVIDER, treat
 
-PROVIDER = "steered"
 DEFAULT_SAMPLING = SamplingSpec(max_new_tokens=512)
 
 
@@ -94,23 +93,16 @@ def _sample(planned: PlannedSample, condition: str | None) -> Sample:
 
 @solver
 def one_reply() -> Solver:
-    """Generate one reply under the sample's treatment; a plain model can serve the baseline only."""
+    """Generate one reply under the sample's treatment."""
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:
         condition, seed = str(state.metadata["condition"]), int(state.metadata["seed"])
         if state.model.api == PROVIDER:
             return await generate(state, seed=seed, extra_body={"steering": condition})
-        if condition != BASELINE:
-            raise UsageError(
-                "Only the steered provider can steer.",
-                expected=f"--model {PROVIDER}/<checkpoint>",
-                got=str(state.model),
-                where=f"condition {condition}",
-            )
         return await generate(state, seed=seed)
 
     return solve
 
 
-_SOLVERS: dict[Form, Callable[[], Solver]] = {"reply": one_reply}
+_SOLVERS: dict[Form, Callable[[], Solver]] = {"reply": one_reply, "mailbox": mailbox}
 """How a rollout of each form goes."""
