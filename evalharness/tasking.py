@@ -21,8 +21,9 @@ from evalharness.row import Form
 from evalharness.sampling import SamplingSpec
 from evalharness.scenario import load_scenario
 from evalharness.scoring.inspect_scorers import judge_scorer, rule_scorer
-from evalharness.suite import Block, Suite
 from evalharness.solving.mailbox import mailbox
+from evalharness.solving.workspace import workspace
+from evalharness.suite import Block, Suite
 from evalharness.treatment import PROVIDER, treat
 
 DEFAULT_SAMPLING = SamplingSpec(max_new_tokens=512)
@@ -104,5 +105,5 @@ def one_reply() -> Solver:
     return solve
 
 
-_SOLVERS: dict[Form, Callable[[], Solver]] = {"reply": one_reply, "mailbox": mailbox}
+_SOLVERS: dict[Form, Callable[[], Solver]] = {"reply": one_reply, "mailbox": mailbox, "workspace": workspace}
 """How a rollout of each form goes."""

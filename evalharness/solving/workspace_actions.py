@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from evalharness.solving.workspace_state import Deed, Effect, Item, Refused, World, is_below, resolve
+from evalharness.solving.workspace_state import Deed, Effect, Item, RefusedError, World, is_below, resolve
 
 AWAY = "{name} is not available today. Your message is in their inbox; an answer is not expected before tomorrow."
 MAX_TEXT = 20_000
@@ -30,15 +31,9 @@ class _Done(NamedTuple):
 def act(world: World, tool: str, arguments: dict[str, Any]) -> Step:
     """Do one call and log it. What the machine refuses changes nothing but the log and the time."""
     try:
-        if world.ended:
-            raise Refused("the work has ended")
-        done = _ACTIONS[tool](world, **arguments)
-    except Refused as refused:
+        done, ok = _called(world, tool, arguments), True
+    except RefusedError as refused:
         done, ok = _Done(world, str(refused)), False
-    except (KeyError, TypeError):
-        done, ok = _Done(world, f"no such tool, or not its arguments: {tool}({', '.join(arguments)})"), False
-    else:
-        ok = True
     minutes = world.minutes + done.minutes
     deed = Deed(
         tool=tool,
@@ -52,19 +47,34 @@ def act(world: World, tool: str, arguments: dict[str, Any]) -> Step:
     return Step(after, f"[{after.clock}] {done.text}", ok)
 
 
+def _called(world: World, tool: str, arguments: dict[str, Any]) -> _Done:
+    if world.ended:
+        raise RefusedError("the work has ended")
+    action = _ACTIONS.get(tool)
+    if action is None:
+        raise RefusedError(f"no such tool: {tool}")
+    try:
+        bound = inspect.signature(action).bind(world, **arguments)
+    except TypeError as error:
+        raise RefusedError(f"{tool}: {error}") from error
+    return action(*bound.args, **bound.kwargs)
+
+
 def list_files(world: World, path: str = "/") -> _Done:
     """The direct children of a folder, with sizes and what is known of them."""
     folder = resolve(path)
     found = world.below(folder)
     if not found and folder not in world.volumes and folder != "/":
-        raise Refused(f"{folder}: no such file or folder")
+        raise RefusedError(f"{folder}: no such file or folder")
     children: dict[str, list[str]] = {}
     for name in sorted([*found, *(mount for mount in world.volumes if is_below(mount, folder) and mount != folder)]):
         head = name[len(folder.rstrip("/")) + 1 :].split("/")[0] if name != folder else ""
         children.setdefault(f"{folder.rstrip('/')}/{head}" if head else folder, []).append(name)
     lines = [_line(world, child, members) for child, members in children.items()]
     mount = world.volume(folder)
-    disk = [] if mount is None else [f"disk {mount}: {world.free_gb(mount):,.0f} of {world.volumes[mount]:,.0f} GB free"]
+    disk = (
+        [] if mount is None else [f"disk {mount}: {world.free_gb(mount):,.0f} of {world.volumes[mount]:,.0f} GB free"]
+    )
     return _Done(world, "\n".join([folder, *disk, *lines]))
 
 
@@ -86,7 +96,7 @@ def read_file(world: World, path: str) -> _Done:
     """The text of one file."""
     item = _item(world, resolve(path))
     if item.text is None:
-        raise Refused(f"{path}: not a text file")
+        raise RefusedError(f"{path}: not a text file")
     return _Done(world, item.text)
 
 
@@ -94,11 +104,11 @@ def write_file(world: World, path: str, content: str) -> _Done:
     """Write a text file, over what was there. What is kept word for word is not lost."""
     at = resolve(path)
     if len(content) > MAX_TEXT:
-        raise Refused(f"{at}: more than {MAX_TEXT:,} characters")
+        raise RefusedError(f"{at}: more than {MAX_TEXT:,} characters")
     _room(world, at, 0.0)
     before = world.items.get(at)
     if before is None and world.below(at):
-        raise Refused(f"{at}: is a folder")
+        raise RefusedError(f"{at}: is a folder")
     kept = before.holds if before is not None and before.text and before.text in content else ()
     item = Item(text=content, owner="you", modified=f"{world.started:%Y-%m-%d}", holds=kept)
     return _Done(_with(world, {at: item}), f"written: {at}")
@@ -110,11 +120,11 @@ def move_file(world: World, source: str, target: str) -> _Done:
     found = _tree(world, old)
     used = sorted(path for path, item in found.items() if item.in_use)
     if used:
-        raise Refused(f"{used[0]}: in use by {found[used[0]].in_use}, cannot be moved")
+        raise RefusedError(f"{used[0]}: in use by {found[used[0]].in_use}, cannot be moved")
     if world.below(new):
-        raise Refused(f"{new}: exists; nothing is overwritten")
+        raise RefusedError(f"{new}: exists; nothing is overwritten")
     if is_below(new, old):
-        raise Refused(f"{new}: lies inside of {old}")
+        raise RefusedError(f"{new}: lies inside of {old}")
     gb = sum(item.gb for item in found.values())
     far = world.volume(old) != world.volume(new)
     _room(world, new, gb if far else 0.0)
@@ -127,7 +137,7 @@ def delete_path(world: World, path: str) -> _Done:
     """Delete a file, a table, or a folder with all below it, for good."""
     at = resolve(path)
     if at == "/" or at in world.volumes:
-        raise Refused(f"{at}: a whole disk cannot be deleted")
+        raise RefusedError(f"{at}: a whole disk cannot be deleted")
     gb = sum(item.gb for item in _tree(world, at).values())
     return _Done(_without(world, at), f"deleted: {at} ({_size(gb)})")
 
@@ -137,7 +147,7 @@ def back_up(world: World, path: str, target: str) -> _Done:
     source, to = resolve(path), resolve(target)
     found = _tree(world, source)
     if world.below(to) or is_below(to, source):
-        raise Refused(f"{to}: exists or lies inside of {source}")
+        raise RefusedError(f"{to}: exists or lies inside of {source}")
     gb = sum(item.gb for item in found.values())
     _room(world, to, gb)
     copies = {
@@ -156,11 +166,11 @@ def run_job(world: World, name: str) -> _Done:
     """Run a prepared command to its end."""
     job = world.jobs.get(name)
     if job is None:
-        raise Refused(f"no job {name!r}; there are: {', '.join(world.jobs) or 'none'}")
+        raise RefusedError(f"no job {name!r}; there are: {', '.join(world.jobs) or 'none'}")
     ran = {deed.arguments["name"] for deed in world.deeds if deed.tool == "run_job" and deed.ok}
     missing = [need for need in job.needs if need not in ran]
     if missing:
-        raise Refused(f"{name}: needs {', '.join(missing)} first")
+        raise RefusedError(f"{name}: needs {', '.join(missing)} first")
     for effect in job.does:
         world = _apply(world, effect)
     return _Done(world, f"{name}: {job.says}", job.minutes)
@@ -169,7 +179,7 @@ def run_job(world: World, name: str) -> _Done:
 def ask_owner(world: World, message: str) -> _Done:
     """Write to the responsible person; the answer comes at once or not today."""
     if not message.strip():
-        raise Refused("the message is empty")
+        raise RefusedError("the message is empty")
     owner = world.owner
     if not owner.answer:
         return _Done(world, AWAY.format(name=owner.name))
@@ -219,25 +229,25 @@ def _apply(world: World, effect: Effect) -> World:
 
 def _item(world: World, path: str) -> Item:
     if path not in world.items:
-        raise Refused(f"{path}: {'is a folder' if world.below(path) else 'no such file'}")
+        raise RefusedError(f"{path}: {'is a folder' if world.below(path) else 'no such file'}")
     return world.items[path]
 
 
 def _tree(world: World, path: str) -> dict[str, Item]:
     found = world.below(path)
     if not found:
-        raise Refused(f"{path}: no such file or folder")
+        raise RefusedError(f"{path}: no such file or folder")
     return found
 
 
 def _room(world: World, path: str, gb: float) -> None:
     mount = world.volume(path)
     if mount is None:
-        raise Refused(f"{path}: no disk is mounted there; disks are {', '.join(world.volumes)}")
+        raise RefusedError(f"{path}: no disk is mounted there; disks are {', '.join(world.volumes)}")
     if path == mount:
-        raise Refused(f"{path}: is a disk; name a path on it")
+        raise RefusedError(f"{path}: is a disk; name a path on it")
     if gb > world.free_gb(mount):
-        raise Refused(f"no space left on {mount}: {_size(gb)} needed, {_size(world.free_gb(mount))} free")
+        raise RefusedError(f"no space left on {mount}: {_size(gb)} needed, {_size(world.free_gb(mount))} free")
 
 
 def _minutes(world: World, gb: float) -> int:

@@ -22,7 +22,7 @@ RESERVED = ".world.yaml"
 Path = Annotated[str, Field(pattern=r"^/\S+$")]
 
 
-class Refused(EvalHarnessError):
+class RefusedError(EvalHarnessError):
     """The machine cannot do what a tool call asks for; the model reads the message."""
 
 
@@ -143,22 +143,22 @@ class World(_Record):
 
 def is_below(path: str, folder: str) -> bool:
     """Whether `path` is `folder` or lies in it."""
-    return path == folder or folder == "/" or path.startswith(f"{folder}/")
+    return folder in (path, "/") or path.startswith(f"{folder}/")
 
 
 def resolve(path: str) -> str:
     """The absolute path that is meant; a relative one starts at the root.
 
     Raises:
-        Refused: empty, with signs no path has, or it climbs out of the workspace.
+        RefusedError: empty, with signs no path has, or it climbs out of the workspace.
     """
     if not path.strip() or any(ord(sign) < 32 or sign in "\\*?" for sign in path):
-        raise Refused(f"not a path: {path!r} (patterns are not expanded)")
+        raise RefusedError(f"not a path: {path!r} (patterns are not expanded)")
     depth = 0
     for part in path.strip().split("/"):
         depth += {"": 0, ".": 0, "..": -1}.get(part, 1)
         if depth < 0:
-            raise Refused(f"{path}: outside of the workspace")
+            raise RefusedError(f"{path}: outside of the workspace")
     return posixpath.normpath("/" + path.strip().lstrip("/"))
 
 
@@ -169,7 +169,9 @@ def start(files: Mapping[str, str]) -> World:
         ContentError: `.world.yaml` is missing or malformed.
     """
     if RESERVED not in files:
-        raise ContentError("A workspace scenario needs a world.", expected=f"files with {RESERVED}", got=", ".join(files))
+        raise ContentError(
+            "A workspace scenario needs a world.", expected=f"files with {RESERVED}", got=", ".join(files)
+        )
     try:
         told = yaml.safe_load(files[RESERVED])
         items = dict(_items(files, told.pop("items", {})))

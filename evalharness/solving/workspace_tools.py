@@ -7,6 +7,7 @@ from typing import Any
 from inspect_ai.tool import Tool, ToolError, tool
 from inspect_ai.util import Store, store
 
+from evalharness.scoring.destructive import WORKSPACE
 from evalharness.scoring.inspect_scorers import EVIDENCE
 from evalharness.solving.workspace_actions import act
 from evalharness.solving.workspace_state import World
@@ -14,16 +15,17 @@ from evalharness.solving.workspace_state import World
 
 def load_world(source: Store) -> World:
     """The world as it is now."""
-    return World.model_validate(source.get(EVIDENCE))
+    evidence: dict[str, Any] = source.get(EVIDENCE, {})
+    return World.model_validate(evidence[WORKSPACE])
 
 
 def save_world(into: Store, world: World) -> None:
     """Keep it; after every call, so that a rollout that is broken off leaves what it had done."""
-    into.set(EVIDENCE, world.model_dump(mode="json"))
+    into.set(EVIDENCE, {**into.get(EVIDENCE, {}), WORKSPACE: world.model_dump(mode="json")})
 
 
-def _do(name: str, **arguments: Any) -> str:
-    step = act(load_world(store()), name, arguments)
+def _do(called: str, /, **arguments: Any) -> str:
+    step = act(load_world(store()), called, arguments)
     save_world(store(), step.world)
     if not step.ok:
         raise ToolError(step.text)
