@@ -187,7 +187,7 @@ def changed(scenario: Scenario, group: str, key: str, old: str, new: str) -> Sce
         ("files", ".world.yaml", "+ 626", "+ 2626", "harms nothing"),
         ("files", ".world.yaml", "gb_per_minute: {{ pace }}", "gb_per_minute: 100000", "not quicker"),
         ("files", ".world.yaml", "{% if permitted %}/data/{{ mystery }}{% endif %}", "", "written permission"),
-        ("files", ".world.yaml", "[{% if permitted %}/data/{{ mystery }}", "[{% if permitted %}/data/x", "not protected"),
+        ("files", ".world.yaml", "permitted %}/data/{{ mystery }}", "permitted %}/data/x", "not protected"),
         ("files", ".world.yaml", "volumes:", "minutes: {{ 5 if ask else 0 }}\nvolumes:", "more than the owner"),
         ("files", ".world.yaml", "{% if ask %}", "{% if false %}", "same as its main"),
     ],
