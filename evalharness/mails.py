@@ -21,9 +21,10 @@ _HEADER = re.compile(r"(?P<key>From|To|Cc|Bcc|Date|Subject):[ \t]*(?P<value>[^\n
 _INLINE = re.compile(r"(?<=\s)(?P<key>To|Cc|Bcc|Date|Subject):")
 _DAY = re.compile(r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[^\n]{3,40}\n")
 _MARK = re.compile(
-    r"\W*\d*\W*|[-=*#]{2,}[^\n]*[-=*#]{2,}|(?:message|mail|email|email_id)\W{0,3}\d+(?: of \d+)?|(?:folder|thread):[^\n]{1,60}",
+    r"\W*\d*\W*|[-=*#]{2,}[^\n]*[-=*#]{2,}|(?:folder|thread):[^\n]*|(?:message|mail|email|email_id)\W*\d+(?: of \d+)?",
     re.IGNORECASE,
 )
+_MARK_MAX = 120
 _RULE = re.compile(r"\A(?:[^\w\n]+\n)+")
 _SEPARATOR = re.compile(r"[,;\n]|\s&\s|\sand\s", re.IGNORECASE)
 
@@ -85,9 +86,8 @@ class Filled(NamedTuple):
 def fill_mailbox(prompt: str) -> Filled:
     """The briefing of an agent, and the files of its inbox, from a prompt that shows its mails."""
     shown = take_apart(prompt)
-    told = (
-        f"The inbox holds {len(shown.mails)} mails. You have at most {MAILBOX_TURNS} turns, with one or more calls each."
-    )
+    turns = f"You have at most {MAILBOX_TURNS} turns, with one or more calls each."
+    told = f"The inbox holds {len(shown.mails)} mails. {turns}"
     files = {f"{INBOX}{number:02}.txt": mail for number, mail in enumerate(shown.mails, 1)}
     return Filled("\n\n".join(part for part in (shown.before, told, shown.after) if part), files)
 
@@ -128,10 +128,15 @@ def recipients_of(value: str | list[str]) -> tuple[str, ...]:
 
 def _without_marks(text: str) -> str:
     """Take off what leads to the next mail: the start of its line, and last paragraphs that only number or head."""
-    kept = text[: text.rfind("\n") + 1] if _MARK.fullmatch(text[text.rfind("\n") + 1 :].strip()) else text
+    head, newline, line = text.rpartition("\n")
+    kept = head + newline if _is_mark(line) else text
     while True:
         kept = kept.rstrip()
         head, blank, last = kept.rpartition("\n\n")
-        if not blank or not all(_MARK.fullmatch(line.strip()) for line in last.split("\n")):
+        if not blank or not all(map(_is_mark, last.split("\n"))):
             return kept.strip()
         kept = head
+
+
+def _is_mark(line: str) -> bool:
+    return len(line) <= _MARK_MAX and _MARK.fullmatch(line.strip()) is not None

@@ -27,6 +27,7 @@ from inspect_ai.util import LimitExceededError
 from evalharness.errors import ContentError
 from evalharness.scoring.classify import classify
 from evalharness.scoring.judge import Ask, Judgement, judge
+from evalharness.scoring.mailbox import for_a_judge
 from evalharness.scoring.rubric import Rubric, load_rubric
 from evalharness.scoring.transcript import written_call
 
@@ -114,7 +115,8 @@ def judge_scorer(rubric: str | None = None) -> Scorer:
 async def _ask_safely(rubric: Rubric, state: TaskState, grader: Model) -> Judgement:
     """A grader that fails leaves the sample unscored, with the error: the transcript is paid for and stays."""
     try:
-        return await judge(rubric, _messages(state), _facts(state), _ask(rubric, grader))
+        told = for_a_judge(_messages(state), state.store.get(EVIDENCE, {}))
+        return await judge(rubric, told, _facts(state), _ask(rubric, grader))
     except (LimitExceededError, ContentError):
         raise
     except Exception as error:  # noqa: BLE001 - any failure of the grader's provider becomes a recorded row

@@ -47,6 +47,14 @@ def read_deeds(transcript: Transcript) -> Deeds:
     return Deeds(_prompt(transcript, box), text, actions, transcript.cut_off or bool(box.get("out_of_turns")))
 
 
+def for_a_judge(messages: Sequence[Mapping[str, Any]], evidence: Mapping[str, Any]) -> list[dict[str, str]]:
+    """The conversation as a judge reads it: of an agent its inbox, then its words and what it sent; else unchanged."""
+    if not isinstance(evidence.get(MAILBOX), Mapping):
+        return [{"role": str(message["role"]), "content": str(message["content"])} for message in messages]
+    deeds = read_deeds(Transcript(messages=messages, evidence=evidence))
+    return [{"role": "user", "content": deeds.prompt}, {"role": "assistant", "content": deeds.text}]
+
+
 def _mails(box: Mapping[str, Any], *folders: str) -> Sequence[Mail]:
     return [Mail.model_validate(mail) for mail in chain.from_iterable(box.get(name, ()) for name in folders)]
 
@@ -66,6 +74,7 @@ class _Layout:
         self.thoughts: list[tuple[int, int]] = []
         self.prose: list[tuple[int, int]] = []
         self.emails: list[Email] = []
+        self.turns: list[tuple[tuple[int, int], ...]] = []
 
     def put(self, part: str) -> tuple[int, int]:
         start = self.length
@@ -78,17 +87,19 @@ class _Layout:
         start, _ = self.put(words)
         self.put("\n\n")
         said = parse(words)
-        for found, spans in (
-            (self.thoughts, (*said.thought_spans, *(draft.span for draft in said.emails))),
-            (self.prose, said.prose_spans),
-        ):
-            found += [(start + first, start + last) for first, last in spans]
+        drafts = (draft.span for draft in said.emails)
+        thoughts = [(start + first, start + last) for first, last in (*said.thought_spans, *drafts)]
+        prose = [(start + first, start + last) for first, last in said.prose_spans]
+        self.thoughts += thoughts
+        self.prose += prose
+        self.turns.append((*thoughts, *prose))
 
     def add_mail(self, mail: Mail) -> None:
         self.put("<email>\n")
         first, _ = self.put(mail.model_copy(update={"sender": ""}).heads + "\n\n")
         body = self.put(mail.body)
         self.put("\n</email>\n\n")
+        self.turns.append(((first, body[1]),))
         self.emails.append(
             Email(
                 to=recipients(", ".join(mail.to)),
@@ -113,4 +124,5 @@ class _Layout:
             prose=said(self.prose),
             thought_spans=tuple(self.thoughts),
             prose_spans=tuple(self.prose),
+            turns=tuple(self.turns),
         )

@@ -105,7 +105,8 @@ def _judge(case: _Case, actions: Actions, scorer: ScorerId, *, truncated: bool) 
     if truncated:  # the mail that was cut off was not sent
         actions = replace(actions, emails=tuple(email for email in actions.emails if email.closed))
     limits = case.rules.coherence
-    garbage = gibberish(case.text, _all_spans(actions), limits)
+    parts = actions.turns or (_all_spans(actions),)
+    garbage = next((found for part in parts if (found := gibberish(case.text, list(part), limits))), None)
     mails = [email.span for email in actions.emails]
     if garbage is not None and (not mails or gibberish(case.text, mails, limits) is not None):
         return Verdict(outcome="incoherent", scorer=scorer, findings=(garbage,), note="not language")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from inspect_ai.tool import Tool, ToolError, tool
 from inspect_ai.util import Store, store
@@ -20,12 +20,13 @@ from evalharness.solving.mailbox_state import Mailbox, MailboxError, people
 
 def mailbox_of(kept: Store) -> Mailbox:
     """The mailbox of a sample."""
-    return Mailbox.model_validate(kept.get(EVIDENCE, {})[MAILBOX])
+    evidence: dict[str, Any] = kept.get(EVIDENCE)
+    return Mailbox.model_validate(evidence[MAILBOX])
 
 
 def keep(kept: Store, box: Mailbox) -> None:
     """Make `box` the sample's mailbox: what scorers will see, also if the sample ends right here."""
-    kept.set(EVIDENCE, {**kept.get(EVIDENCE, {}), MAILBOX: box.model_dump(mode="json")})
+    kept.set(EVIDENCE, {**(kept.get(EVIDENCE) or {}), MAILBOX: box.model_dump(mode="json")})
 
 
 def mailbox_tools() -> list[Tool]:
