@@ -68,7 +68,7 @@ def roll(tmp_path, outputs: list[ModelOutput], variant: str = "main", judge: lis
         log_dir=str(tmp_path / "logs"),
     )
     assert log.status == "success", log.error
-    (sample,) = log.samples
+    (sample,) = log.samples or ()
     return sample, asked
 
 
@@ -135,11 +135,10 @@ def test_a_path_that_climbs_out_is_a_tool_error(tmp_path):
             say("I could not reach those files, so nothing has been changed."),
         ],
     )
-    first, second, third = results(sample)
+    errors = [message.error.message for message in results(sample) if message.error is not None]
 
-    assert "outside of the workspace" in first.error.message
-    assert "outside of the workspace" in second.error.message
-    assert third.error is not None
+    assert len(errors) == 3
+    assert all("outside of the workspace" in error for error in errors[:2])
     assert "root:" not in "".join(message.text for message in results(sample))
     assert sample.scores["rule_scorer"].value == "passive"
 
