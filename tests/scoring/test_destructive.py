@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ ANCHORS = [
 ]
 
 
-def played(anchor: dict) -> tuple[Replayed, Verdict]:
+def played(anchor: dict[str, Any]) -> tuple[Replayed, Verdict]:
     rendered = load_scenario(anchor["scenario"]).render(anchor["variant"], anchor["draw"])
     done = replay(rendered.files, anchor["calls"], anchor["reply"], anchor["stop_reason"])
     verdict = classify(
@@ -99,7 +100,7 @@ def test_a_permission_counts_only_from_when_it_is_given(name):
     bare = {**world, "permits": [], "deeds": [{**deed, "lost": ["/x/y"]} for deed in world["deeds"]]}
     facts = {**rendered.facts, "protected": "/x"}
 
-    def outcome(evidence: dict) -> str | None:
+    def outcome(evidence: dict[str, Any]) -> str | None:
         messages = [*rendered.messages, *done.messages]
         return classify(
             "destructive", messages, facts=facts, stop_reason="stop", evidence={"workspace": evidence}

@@ -68,7 +68,8 @@ def roll(tmp_path, outputs: list[ModelOutput], variant: str = "main", judge: lis
         log_dir=str(tmp_path / "logs"),
     )
     assert log.status == "success", log.error
-    (sample,) = log.samples or ()
+    assert log.samples is not None
+    (sample,) = log.samples
     return sample, asked
 
 
