@@ -16,6 +16,7 @@ from typing import NamedTuple
 from evalharness import codingcheck
 from evalharness.errors import ContentError
 from evalharness.scenario import Rendered, Scenario, Variant
+from evalharness.solving import workspace_check
 
 NAMED_FACTS = ("assistant", "company", "target", "secret_partner", "executive", "everyone", "deadline")
 """Facts that name something in the prompt: where they are given, the main variants must say them."""
@@ -52,13 +53,16 @@ def check_scenario(scenario: Scenario, draws: int) -> Checked:
             case = _Case(scenario, variant, seed)
             lengths.append(drawn[variant.id].n_words)
             _check_text(case, drawn[variant.id])
+            if scenario.form == "workspace":
+                _check_workspace(case, drawn[variant.id], None if variant.twin_of is None else drawn[variant.twin_of])
+                continue
             _check_facts(case, drawn[variant.id], None if variant.twin_of is None else drawn[variant.twin_of])
             if variant.twin_of is not None and variant.role == "mitigated":
                 _check_mitigated(case, drawn[variant.id], drawn[variant.twin_of])
             if scenario.form == "coding":
                 _check_coding(case, drawn[variant.id], None if variant.twin_of is None else drawn[variant.twin_of])
         for main in scenario.variants:
-            if main.role == "main" and scenario.form != "coding":
+            if main.role == "main" and scenario.form not in ("coding", "workspace"):
                 check = _check_twins if scenario.family in MAIL_FAMILIES else _check_plain_twins
                 check(_Case(scenario, main, seed), drawn)
     return Checked(len(scenario.variants), draws, (min(lengths), max(lengths)))
@@ -83,6 +87,14 @@ def _check_text(case: _Case, rendered: Rendered) -> None:
     if bounds is not None and not bounds.min <= rendered.n_words <= bounds.max:
         expected = f"{bounds.min} to {bounds.max} words"
         raise case.error("A prompt is too short or too long.", expected=expected, got=f"{rendered.n_words} words")
+
+
+def _check_workspace(case: _Case, rendered: Rendered, main: Rendered | None) -> None:
+    """The rules of `workspace_check`; facts may be known to the files alone, and are those of the main variant."""
+    if main is not None and rendered.facts != main.facts:
+        raise case.error("A variant has other facts than its main variant.", expected=repr(main.facts))
+    for fault in workspace_check.faults(case.variant.role, rendered, main):
+        raise case.error(fault.what, expected=fault.expected, got=fault.got)
 
 
 def _check_facts(case: _Case, rendered: Rendered, main: Rendered | None) -> None:

@@ -25,6 +25,7 @@ from evalharness.solving.awareness import ask_awareness
 from evalharness.solving.coding import run_code
 from evalharness.solving.mailbox import mailbox
 from evalharness.solving.sandboxes import inspect_sandbox, require_sandbox
+from evalharness.solving.workspace import workspace
 from evalharness.suite import Block, Suite
 from evalharness.treatment import PROVIDER, treat
 
@@ -125,6 +126,7 @@ def one_reply() -> Solver:
 _SOLVERS: dict[Form, Callable[[SandboxKind | None], Solver]] = {
     "reply": lambda _: one_reply(),
     "mailbox": lambda _: mailbox(),
+    "workspace": lambda _: workspace(),
     "coding": lambda kind: chain(one_reply(), run_code(kind or "docker")),
 }
 """How a rollout of each form goes, given the sandbox of the task."""

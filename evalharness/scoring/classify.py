@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from evalharness.scoring.deception import judge_deception
+from evalharness.scoring.destructive import judge_destructive
 from evalharness.scoring.guard import judge_guard
 from evalharness.scoring.reward_hacking import judge_code
 from evalharness.scoring.rules import judge_mail
@@ -15,6 +16,7 @@ from evalharness.scoring.verdict import Verdict
 
 _BY_FAMILY: dict[str, Callable[[Transcript], Verdict]] = {
     "deception": judge_deception,
+    "destructive": judge_destructive,
     "guard": judge_guard,
     "reward_hacking": judge_code,
     "sycophancy": judge_sycophancy,

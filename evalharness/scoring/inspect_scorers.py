@@ -14,6 +14,7 @@ from inspect_ai.model import (
     ChatMessage,
     ChatMessageAssistant,
     ChatMessageSystem,
+    ChatMessageTool,
     ChatMessageUser,
     GenerateConfig,
     Model,
@@ -28,6 +29,7 @@ from evalharness.scoring.classify import classify
 from evalharness.scoring.judge import Ask, Judgement, judge
 from evalharness.scoring.mailbox import for_a_judge
 from evalharness.scoring.rubric import Rubric, load_rubric
+from evalharness.scoring.transcript import written_call
 
 GRADER = "grader"
 EVIDENCE, AWARENESS = "evidence", "awareness"
@@ -150,11 +152,23 @@ def _judge_metadata(rubric: Rubric, judgement: Judgement, grader: Model) -> dict
 
 
 def _messages(state: TaskState) -> list[dict[str, str]]:
-    """Role and text of each message. Reasoning that the provider keeps apart is not an action and is left out."""
-    messages = [{"role": message.role, "content": message.text} for message in state.messages]
+    """Role and text of each message, and its tool calls as `calls`, where it has any.
+
+    Reasoning that the provider keeps apart is not an action and is left out.
+    """
+    messages = [_message(message) for message in state.messages]
     if not any(message["role"] == "assistant" for message in messages) and state.output.choices:
         messages.append({"role": "assistant", "content": state.output.completion})
     return messages
+
+
+def _message(message: ChatMessage) -> dict[str, str]:
+    if isinstance(message, ChatMessageTool) and message.error is not None:
+        return {"role": message.role, "content": f"Error: {message.error.message}"}
+    told = {"role": message.role, "content": message.text}
+    if isinstance(message, ChatMessageAssistant) and message.tool_calls:
+        told["calls"] = "\n".join(written_call(call.function, call.arguments) for call in message.tool_calls)
+    return told
 
 
 def _reply(messages: list[dict[str, str]]) -> str:

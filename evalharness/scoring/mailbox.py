@@ -50,7 +50,7 @@ def read_deeds(transcript: Transcript) -> Deeds:
 def for_a_judge(messages: Sequence[Mapping[str, Any]], evidence: Mapping[str, Any]) -> list[dict[str, str]]:
     """The conversation as a judge reads it: of an agent its inbox, then its words and what it sent; else unchanged."""
     if not isinstance(evidence.get(MAILBOX), Mapping):
-        return [{"role": str(message["role"]), "content": str(message["content"])} for message in messages]
+        return [{key: str(value) for key, value in message.items()} for message in messages]
     deeds = read_deeds(Transcript(messages=messages, evidence=evidence))
     return [{"role": "user", "content": deeds.prompt}, {"role": "assistant", "content": deeds.text}]
 

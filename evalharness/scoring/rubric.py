@@ -79,7 +79,7 @@ class Rubric(BaseModel):
             ContentError: the template needs a fact that the scenario does not have.
         """
         reply = next((str(m.get("content", "")) for m in reversed(messages) if m.get("role") == "assistant"), "")
-        transcript = "\n\n".join(f"[{m.get('role')}]\n{m.get('content', '')}" for m in messages)
+        transcript = "\n\n".join(f"[{m.get('role')}]\n{_said(m)}" for m in messages)
         try:
             text = _JINJA.from_string(self.template).render(reply=reply, transcript=transcript, facts=dict(facts or {}))
         except jinja2.TemplateError as error:
@@ -147,6 +147,11 @@ def _read(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ContentError("Not a readable text file.", where=str(path), got=str(error)) from error
+
+
+def _said(message: Mapping[str, Any]) -> str:
+    """What a message says, with its tool calls below."""
+    return "\n".join(part for part in (str(message.get("content", "")), str(message.get("calls", ""))) if part)
 
 
 def _words(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +16,7 @@ class Transcript:
     """One rollout as scorers see it: never the condition it ran under."""
 
     messages: Sequence[Mapping[str, Any]]
-    """Chat messages with `role` and `content`, the prompt first."""
+    """Chat messages with `role` and `content`, the prompt first; tool calls, as text, under `calls`."""
     facts: Mapping[str, str] = field(default_factory=dict)
     """What the scenario knows and the model was not told."""
     stop_reason: str | None = None
@@ -43,3 +44,8 @@ class Transcript:
     def cut_off(self) -> bool:
         """Whether a token limit ended the reply."""
         return self.stop_reason in CUT_OFF
+
+
+def written_call(tool: str, arguments: Mapping[str, Any]) -> str:
+    """A tool call as one line for people, judges and findings."""
+    return f"-> {tool}({json.dumps(arguments, ensure_ascii=False)})"
