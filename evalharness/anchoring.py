@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import anyio
 from inspect_ai.model import Model
 
-from evalharness.anchors import Anchor, Anchors, measuring_anchors
+from evalharness.anchors import Anchor, Anchors, Split, anchored_families, load_anchors, measuring_anchors
+from evalharness.errors import UsageError
+from evalharness.grading import grader_models
 from evalharness.runfolder import RunFolder
 from evalharness.scoring.asking import ask_panel
 from evalharness.scoring.classify import classify
 from evalharness.scoring.rubric import Rubric, load_rubric
 from evalharness.scoring.verdict import Verdict
-from evalharness.sensitivity import AnchorSet, Marked, ScorerIdentity, ScorerQuality, measure
+from evalharness.sensitivity import AnchorSet, Marked, Measured, ScorerIdentity, ScorerQuality, measure
 
 AT_ONCE = 64
 """Anchors in flight; the provider's own limit on connections holds beside it."""
-
-
-class Measured(NamedTuple):
-    """A scorer's quality and what it said about each anchor."""
-
-    quality: ScorerQuality
-    marked: tuple[Marked, ...]
 
 
 def measure_rules(anchors: Anchors) -> Measured | None:
@@ -57,6 +52,29 @@ def measure_judges(anchors: Anchors, graders: Sequence[Model], rubric: str | Non
         identity = judge_identity(loaded, graders, anchors.family)
         done.append(_measured(identity, anchors, asked, outcomes))
     return tuple(done)
+
+
+def measure_all(family: str | None, split: Split, graders: Sequence[str], rubric: str | None) -> tuple[Measured, ...]:
+    """Rules and, where any are named, graders on the anchors of one family or of all.
+
+    Raises:
+        UsageError: there are no such anchors.
+    """
+    models = grader_models(graders)
+    found: list[Measured] = []
+    for name in (family,) if family is not None else anchored_families():
+        anchors = load_anchors(name, split)
+        ruled = measure_rules(anchors)
+        found += [ruled] if ruled is not None else []
+        found += measure_judges(anchors, models, rubric) if models else ()
+    if not found:
+        raise UsageError(
+            "There are no such anchors.",
+            expected=f"a family among {', '.join(anchored_families()) or 'none so far'}",
+            got=f"{family or 'every family'}, split {split}",
+            where="scorers/anchors/",
+        )
+    return tuple(found)
 
 
 def judge_identity(rubric: Rubric, graders: Sequence[Model], family: str) -> ScorerIdentity:

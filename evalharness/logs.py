@@ -81,7 +81,7 @@ def to_rows(planned: Iterable[PlannedSample], logged: dict[str, LoggedSample]) -
 
 
 def scorers_of(planned: Iterable[PlannedSample], logged: Mapping[str, LoggedSample]) -> dict[ScorerIdentity, int]:
-    """Which scorers gave the latest scores, to how many samples; several of a kind where only some were scored again."""
+    """Which scorers gave the latest scores, and to how many samples; several where only some were scored again."""
     found: Counter[ScorerIdentity] = Counter()
     for sample in planned:
         record = logged.get(sample.id)
@@ -164,7 +164,7 @@ def _row(planned: PlannedSample, logged: LoggedSample | None) -> Row:
         cell=planned.cell,
         index=planned.index,
         outcome=outcome,
-        judge=_value(logged.judge),
+        judge=label_of(logged.judge),
         note=note,
         stop_reason=logged.stop_reason,
         reply=logged.reply,
@@ -177,13 +177,13 @@ def _row(planned: PlannedSample, logged: LoggedSample | None) -> Row:
 def _outcome(logged: LoggedSample) -> tuple[str | None, str]:
     if logged.error:
         return None, f"error: {logged.error}"
-    value = _value(logged.rules)
+    value = label_of(logged.rules)
     if value is None:
         return None, (logged.rules.explanation if logged.rules else None) or "the rule scorer gave no outcome"
     return value, ""
 
 
-def _value(score: Score | None) -> str | None:
+def label_of(score: Score | None) -> str | None:
     """The class a scorer gave; unscored (None or NaN) stays None."""
     return score.value if score is not None and isinstance(score.value, str) and score.value else None
 

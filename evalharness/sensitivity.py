@@ -107,6 +107,13 @@ class Marked(NamedTuple):
     given: str | None
 
 
+class Measured(NamedTuple):
+    """A scorer's quality and what it said about each anchor."""
+
+    quality: ScorerQuality
+    marked: tuple[Marked, ...]
+
+
 class AnchorSet(NamedTuple):
     """What the scorer was measured on."""
 

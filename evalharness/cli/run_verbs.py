@@ -54,7 +54,11 @@ def run(
     transfer_bank: Annotated[
         bool, typer.Option("--transfer-bank", help="Use --bank though it is of another model; every report says so.")
     ] = False,
-    grader: Annotated[str | None, typer.Option("--grader", help="Inspect model that judges beside the rules.")] = None,
+    grader: Annotated[
+        list[str] | None,
+        typer.Option("--grader", help="Inspect model that judges beside the rules; several times for a panel."),
+    ] = None,
+    self_grade: Annotated[bool, typer.Option("--self-grade", help="Let a grader be the model under test.")] = False,
     policy: PolicyOption = "release",
     seed: Seed = 0,
     samples: Annotated[
@@ -83,7 +87,8 @@ def run(
         out=out,
         bank=bank,
         transfer_bank=transfer_bank,
-        grader=grader,
+        grader=tuple(grader or ()),
+        self_grade=self_grade,
         policy=policy,
         seed=seed,
         samples=samples,

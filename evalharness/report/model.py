@@ -236,6 +236,24 @@ class JudgePanel(_Record):
         return self.both_unsafe + self.rules_only + self.judge_only + self.both_safe
 
 
+class ScorerLine(_Record):
+    """A scorer whose scores the rows stand on, and what it got right on anchors."""
+
+    scorer: str
+    """Name, version, and who was asked."""
+    kind: str
+    family: str
+    sha256: str
+    rows: int
+    anchors: str
+    """How many, of which split, or why there is no number."""
+    sensitivity: Rate
+    specificity: Rate
+    sensitivity_lower_95: float | None
+    """One-sided Clopper-Pearson lower bounds; None = not measured."""
+    specificity_lower_95: float | None
+
+
 class Check(_Record):
     """One line of the validity panel. `ok` None = reported, without a limit."""
 
@@ -292,6 +310,7 @@ class ReportModel(_Record):
     figures: tuple[DoseFigure, ...]
     cells: tuple[CellLine, ...]
     judge: JudgePanel | None
+    scorers: tuple[ScorerLine, ...] = ()
     validity: tuple[Check, ...]
     gallery: Gallery
     methods: tuple[FactGroup, ...]
