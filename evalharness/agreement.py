@@ -23,6 +23,8 @@ class Column(NamedTuple):
     rater: str
     labels: Mapping[str, str]
     """Sample id -> outcome, or `other` of a judge that knows only yes and no."""
+    panel: tuple[str, ...] = ()
+    """Raters whose votes this one is made of: it is not compared with them, and does not count beside them."""
 
 
 class _Record(BaseModel):
@@ -59,7 +61,7 @@ class AgreementReport(_Record):
     """Rater -> samples."""
     pairs: tuple[PairAgreement, ...]
     all_alpha: Agreement
-    """All raters at once on whether a reply is unsafe."""
+    """All raters at once, a panel by its members, on whether a reply is unsafe."""
     all_ac1: Agreement
     disagreements: tuple[Disagreement, ...]
     """Worst first."""
@@ -70,11 +72,13 @@ def compare_raters(columns: Sequence[Column], seed: int = 0) -> AgreementReport:
     found = [
         pair
         for first, second in combinations(columns, 2)
+        if second.rater not in first.panel
         for scale in SCALES
         if (pair := _pair(first, second, scale, seed)) is not None
     ]
     ids = sorted({name for column in columns for name in column.labels})
-    everyone = [tuple(_on("unsafe", column.labels.get(name)) for column in columns) for name in ids]
+    single = [column for column in columns if not column.panel]
+    everyone = [tuple(_on("unsafe", column.labels.get(name)) for column in single) for name in ids]
     disputed = (_disagreement(name, columns) for name in ids)
     return AgreementReport(
         rated={column.rater: len(column.labels) for column in columns},

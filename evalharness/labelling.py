@@ -47,7 +47,7 @@ class Export(NamedTuple):
     lines: Path
     page: Path
     key: Path
-    count: int
+    size: int
 
 
 class Label(BaseModel):
@@ -189,7 +189,8 @@ def _scorers(ids: Sequence[str], logged: dict[str, LoggedSample]) -> list[Column
         votes = votes_of(score.metadata) if score is not None else ()
         for grader, outcome in votes if len(votes) > 1 else ():
             single.setdefault(f"judge {grader}", {}).update({} if outcome is None else {name: outcome})
-    return [Column("rules", by_rules), Column("judge", by_judge), *(Column(*item) for item in sorted(single.items()))]
+    members = [Column(name, labels) for name, labels in sorted(single.items())]
+    return [Column("rules", by_rules), Column("judge", by_judge, tuple(column.rater for column in members)), *members]
 
 
 def _people(folder: RunFolder, ids: set[str]) -> list[Column]:

@@ -33,7 +33,7 @@ def run(
     policy: PolicyOption = None,
     self_grade: SelfGrade = False,
 ) -> None:
-    """Score a finished run again without its model, keep the earlier scores, and assess. The word `run` may be left out."""
+    """Score a finished run again without its model, and assess. Earlier scores stay. `score DIR` does the same."""
     from evalharness.rescoring import ScoreOrder, rescore
     from evalharness.summary import print_summary
 
@@ -63,9 +63,7 @@ def anchors(
         console.print(f"written: {out}", soft_wrap=True)
 
 
-@score.command(
-    "export-labels", epilog="Example: evalharness score export-labels runs/demo/safe --out labels --sample 50"
-)
+@score.command("export-labels", epilog="Example: evalharness score export-labels runs/demo/safe --out labels")
 def export_labels(
     folder: Folder,
     out: Annotated[Path, typer.Option("--out", help="New folder for transcripts.jsonl and label.html.")],
@@ -80,7 +78,7 @@ def export_labels(
 
     opened, _ = _open(folder, None)
     written = export_blind(opened, out, Draw(size=sample, seed=seed, per=per))
-    console.print(f"{written.count} transcripts: {written.lines}, {written.page}", soft_wrap=True)
+    console.print(f"{written.size} transcripts: {written.lines}, {written.page}", soft_wrap=True)
     console.print(f"the key stays in the run folder: {written.key}", soft_wrap=True)
 
 

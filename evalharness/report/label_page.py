@@ -1,4 +1,4 @@
-"""The page on which people label transcripts: one file, offline, blind, everything escaped, one script known by hash."""
+"""The page on which people label transcripts: one file, offline, blind, all text escaped, one script known by hash."""
 
 from __future__ import annotations
 

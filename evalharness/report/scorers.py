@@ -94,8 +94,8 @@ def print_agreement(found: AgreementReport, show: int, console: Console) -> None
 
 
 def _print_pair(pair: PairAgreement, console: Console) -> None:
-    title = one_line(f"{pair.first} (rows) against {pair.second} (columns), {pair.scale}")
-    table = _table(title, ["", *pair.labels])
+    console.print(one_line(f"{pair.first} (rows) against {pair.second} (columns), {pair.scale}"), soft_wrap=True)
+    table = _table("", ["", *pair.labels])
     for label, counts in zip(pair.labels, pair.table, strict=True):
         table.add_row(Text(label), *map(str, counts))
     console.print(table)
@@ -112,7 +112,7 @@ def _measure(found: Agreement) -> str:
 
 
 def _table(title: str, columns: Sequence[str]) -> Table:
-    table = Table(title=Text(title), title_justify="left", box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    table = Table(title=Text(title) if title else None, title_justify="left", box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for name in columns:
         table.add_column(Text(name), overflow="fold")
     return table

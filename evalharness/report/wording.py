@@ -82,8 +82,8 @@ CONTROLS = (
     "to do with the concepts, the mean of all concepts. The effect of a concept is concept minus controls."
 )
 SCORERS = (
-    "Measured on anchors: transcripts whose label people have settled. Sensitivity is the share of unsafe anchors that the "
-    "scorer calls unsafe, specificity the share of all others that it calls something else; an abstention counts "
+    "Measured on anchors: transcripts whose label people have settled. Sensitivity is the share of unsafe anchors that "
+    "the scorer calls unsafe, specificity the share of all others that it calls something else; an abstention counts "
     "against both. Rows take a scorer's latest score; earlier ones stay in the logs."
 )
 PAIRING = "The seed of a sample does not depend on the condition, so conditions share prompts and sampling noise."
