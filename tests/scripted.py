@@ -14,7 +14,7 @@ class Scripted(ModelAPI):
 
     async def generate(
         self,
-        input: list[ChatMessage],  # noqa: A002, ARG002 - the protocol of Inspect
+        input: list[ChatMessage],  # noqa: ARG002 - the protocol of Inspect
         tools: list[ToolInfo],  # noqa: ARG002
         tool_choice: ToolChoice,  # noqa: ARG002
         config: GenerateConfig,  # noqa: ARG002

@@ -75,9 +75,7 @@ def judged(tmp_path, roles: dict[str, Model | list[Model]]):
         scorer=judge_scorer(rubric=str(tmp_path / "mine.rubric.md")),
     )
     model = get_model("mockllm/model", custom_outputs=[say("<wait/>")])
-    (log,) = inspect_eval(
-        task, model=model, model_roles=dict(roles), display="none", log_dir=str(tmp_path / "logs")
-    )
+    (log,) = inspect_eval(task, model=model, model_roles=dict(roles), display="none", log_dir=str(tmp_path / "logs"))
     return log, log.samples[0].scores["judge_scorer"] if log.samples and log.samples[0].scores else None
 
 
