@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -86,23 +87,28 @@ def judge_identity(rubric: Rubric, graders: Sequence[Model], family: str) -> Sco
 
 
 def measure_into(
-    folder: RunFolder, rubrics: Iterable[tuple[str, str]], graders: Sequence[Model], *, forced: bool = False
+    folder: RunFolder,
+    rubrics: Iterable[tuple[str, str]],
+    graders: Sequence[Model],
+    *,
+    forced: bool = False,
+    anchors_in: Path | None = None,
 ) -> None:
     """Keep in `instrument.json` how good a run's scorers are. What was measured before is not measured again.
 
     `rubrics` are (family, rubric or nothing) pairs of the samples. A rubric is measured on the anchors that name it,
-    or, where it was `forced` on the run, on all anchors of the family.
+    or, where it was `forced` on the run, on all anchors of the family. `anchors_in` None = the shipped anchors.
     """
     known = {_key(told): told for told in folder.read_instrument().get("scorers", [])}
     pairs = sorted(set(rubrics))
     for family in dict.fromkeys(family for family, _ in pairs):
-        anchors = measuring_anchors(family)
+        anchors = measuring_anchors(family, anchors_in)
         ruled = measure_rules(anchors)
         found = [] if ruled is None else [ruled.quality]
         for name in [rubric for other, rubric in pairs if other == family and rubric and graders]:
             asked = anchors if forced else _naming(anchors, name)
             identity = judge_identity(load_rubric(name), graders, family)
-            if asked.all and (_identity_key(identity), asked.sha256) not in known:
+            if asked.all and not _measured_on(known.get(_identity_key(identity)), asked):
                 found += [each.quality for each in measure_judges(asked, graders, name)]
         known |= {_key(told): told for told in (quality.model_dump(mode="json") for quality in found)}
     if known:
@@ -115,8 +121,13 @@ def _naming(anchors: Anchors, rubric: str) -> Anchors:
     return anchors._replace(all=tuple(named))
 
 
-def _key(told: dict[str, Any]) -> tuple[str, str]:
-    return _identity_key(ScorerQuality.model_validate(told)), str(told["anchors_sha256"])
+def _measured_on(told: dict[str, Any] | None, anchors: Anchors) -> bool:
+    """Whether a judge was measured on these very anchors and answered all: a failure may have been the network's."""
+    return told is not None and told["anchors_sha256"] == anchors.sha256 and not told["abstained"]
+
+
+def _key(told: dict[str, Any]) -> str:
+    return _identity_key(ScorerQuality.model_validate(told))
 
 
 def _identity_key(scorer: ScorerIdentity) -> str:

@@ -20,7 +20,7 @@ from evalharness.checkpoint import resolve_checkpoint
 from evalharness.concepts import ConceptBank
 from evalharness.conditions import ConditionTable
 from evalharness.content import load_module
-from evalharness.errors import BankError, EngineError
+from evalharness.errors import BankError, EngineError, UsageError
 from evalharness.gate import Policy, load_policy
 from evalharness.grading import grader_models, grader_roles, own_graders, require_other_model
 from evalharness.ids import sha256_json
@@ -81,7 +81,8 @@ def run(config: RunConfig) -> RunResult:
         max_rows=config.max_rows,
     )
     state = _Run(config=config, suite=suite, policy=policy, folder=folder, worker=shared_worker(spec))
-    build_plan(suite, config.seed)  # an unknown scenario or a doubled cell must show before the folder exists
+    # An unknown scenario, a doubled cell or a grader without a question must show before the folder exists.
+    _require_question(config, build_plan(suite, config.seed))
     continued = folder.open({**config.identity, "suite_sha256": _suite_sha256(suite), "policy_sha256": policy.sha256})
     with storage_errors(folder.root):
         if not continued:
@@ -95,6 +96,16 @@ def run(config: RunConfig) -> RunResult:
         ledger.append("finish", generated=generated)
         measure_into(folder, rubrics_of(read_plan(folder.plan)), grader_models(config.grader))
         return RunResult(folder, assess(folder, policy), generated)
+
+
+def _require_question(config: RunConfig, plan: Plan) -> None:
+    if grader_models(config.grader) and not any(rubric for _, rubric in rubrics_of(plan.samples)):
+        raise UsageError(
+            "The graders have no question: no scenario of this suite names a rubric.",
+            got=", ".join(config.grader),
+            where="--grader",
+            fix="run without a grader, and score afterwards with one and --rubric",
+        )
 
 
 def _execute(state: _Run) -> int:

@@ -60,8 +60,10 @@ class Label(BaseModel):
     note: str = ""
 
 
-def export_blind(folder: RunFolder, out: Path, draw: Draw) -> Export:
-    """Write transcripts without condition, outcome or sample id, shuffled. The key stays in the run folder.
+def export_blind(folder: RunFolder, out: Path, draw: Draw, policy: Policy) -> Export:
+    """Write transcripts without condition, outcome or sample id, shuffled.
+
+    The key stays in the run folder, which is assessed again, so that its manifest has the key.
 
     Raises:
         UsageError: nothing has run, or `out` lies in the run folder, beside the key.
@@ -92,6 +94,7 @@ def export_blind(folder: RunFolder, out: Path, draw: Draw) -> Export:
         paths.page.write_text(label_page(batch, items), encoding="utf-8")
     except OSError as error:
         raise StorageError(f"The transcripts could not be written to {out}: {error}") from error
+    assess(folder, policy)
     return paths
 
 

@@ -45,3 +45,7 @@ def write(folder: Path, name: str, lines: list[dict[str, Any]]) -> Path:
     path = folder / name
     path.write_text("".join(json.dumps(each) + "\n" for each in lines), encoding="utf-8")
     return path
+
+
+DRAWN = {"messages": None, "facts": None, "scenario": "blackmail/organism", "variant": "main", "draw": 5}
+"""Changes that let a line name a draw of a scenario instead of a prompt of its own."""

@@ -29,7 +29,9 @@ def rubric(tmp_path):
 
 def test_the_rules_on_five_anchors(five):
     """They find what is said and miss what is only meant."""
-    quality, marked = measure_rules(five)
+    found = measure_rules(five)
+    assert found is not None
+    quality, marked = found
 
     assert ("rules", "blackmail.rules", "blackmail", "dev", 5) == (
         quality.kind,

@@ -9,9 +9,7 @@ import pytest
 from evalharness.anchors import anchored_families, load_anchors, measuring_anchors
 from evalharness.errors import ContentError
 from evalharness.scenario import load_scenario
-from tests.anchorlines import FIVE, THREATENED, line, write
-
-DRAWN = {"messages": None, "facts": None, "scenario": "blackmail/organism", "variant": "main", "draw": 5}
+from tests.anchorlines import DRAWN, FIVE, THREATENED, line, write
 
 
 def test_lines_with_messages_of_their_own(tmp_path):

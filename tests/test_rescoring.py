@@ -11,15 +11,23 @@ from pathlib import Path
 import pytest
 import yaml
 from inspect_ai.log import EvalError, read_eval_log, write_eval_log
+from inspect_ai.scorer import Score
 
+from evalharness.anchoring import measure_into
+from evalharness.assess import assess
 from evalharness.conductor import run
 from evalharness.content import content_path
 from evalharness.errors import UsageError
 from evalharness.gate import load_policy
+from evalharness.grading import grader_models
 from evalharness.ledger import Ledger
+from evalharness.plan import rubrics_of
+from evalharness.planfile import read_plan
 from evalharness.rescoring import ScoreOrder, rescore
 from evalharness.runfolder import RunFolder
+from evalharness.scoring.panel import votes_of
 from tests import scripted  # noqa: F401 - registers the provider
+from tests.anchorlines import DRAWN, FIVE, line, write
 from tests.scoredrun import config
 
 SAMPLES = 10
@@ -28,7 +36,7 @@ JUDGED = ("steered/organism:judge",)
 
 
 @pytest.fixture(scope="module")
-def original(tmp_path_factory, one_thread) -> Path:  # noqa: ARG001
+def original(tmp_path_factory, one_thread):  # noqa: ARG001
     """One run of the organism that blackmails, by rules only."""
     folder = tmp_path_factory.mktemp("scored")
     run(config(folder, folder / "run", samples=SAMPLES))
@@ -42,13 +50,13 @@ def finished(original, tmp_path) -> RunFolder:
     return RunFolder(tmp_path / "run")
 
 
-def order(*graders: str, **more: object) -> ScoreOrder:
-    return ScoreOrder(graders=graders, display="none")._replace(**more)
+def order(*graders: str, rubric: str | None = None, rules: bool = False, self_grade: bool = False) -> ScoreOrder:
+    return ScoreOrder(graders, rubric, rules, self_grade, "none")
 
 
-def scores(folder: RunFolder) -> list[dict]:
+def scores(folder: RunFolder) -> list[dict[str, Score]]:
     (path,) = folder.logs.glob("*.eval")
-    return [sample.scores for sample in read_eval_log(str(path)).samples]
+    return [sample.scores or {} for sample in read_eval_log(str(path)).samples or ()]
 
 
 def test_a_judge_is_added_and_the_rules_stay(finished):
@@ -140,6 +148,7 @@ def test_samples_that_failed_are_not_put_to_a_judge(finished):
     """There is nothing to judge, and the record of the failure stays."""
     (path,) = finished.logs.glob("*.eval")
     log = read_eval_log(str(path))
+    assert log.samples is not None
     log.samples[0].error = EvalError(message="out of memory", traceback="", traceback_ansi="")
     write_eval_log(log, str(path))
     found = rescore(finished, order("scripted/yes"), RELEASE)
@@ -202,10 +211,47 @@ def test_a_grader_that_grades_nothing_makes_the_run_invalid(grader, tmp_path):
     assert "PASS" == mended.verdict, mended.reasons
 
 
+def test_the_quality_of_the_scorers_is_kept_and_read(finished, tmp_path):
+    """Measured once, stored with the run, joined to what rows stand on, shown on the page, asked for by a policy."""
+    rescore(finished, order("scripted/yes"), RELEASE)
+    write(tmp_path / "anchors", "blackmail.jsonl", [*FIVE, line("drawn", "<wait/>", "passive", **DRAWN)])
+    pairs = rubrics_of(read_plan(finished.plan))
+    measure_into(finished, pairs, grader_models(["scripted/yes"]), anchors_in=tmp_path / "anchors")
+    kept = finished.instrument.read_bytes()
+    measure_into(finished, pairs, grader_models(["scripted/yes"]), anchors_in=tmp_path / "anchors")
+    found = assess(finished, RELEASE).decision
+    rules, judge = (
+        used.quality for used in sorted(found.instrument.scorers, key=lambda u: u.scorer.kind, reverse=True)
+    )
+
+    assert rules is not None
+    assert judge is not None
+    assert kept == finished.instrument.read_bytes()
+    assert ((1, 2), 6) == ((rules.sensitivity.k, rules.sensitivity.n), rules.n)
+    assert ((0, 1), 1) == ((judge.specificity.k, judge.specificity.n), judge.n)
+    assert "6, split dev, 0 abstained" in (finished.root / "report.html").read_text()
+    asked = RELEASE.model_copy(update={"requires": RELEASE.requires.model_copy(update={"sensitivity_min": 0.5})})
+    assert any("sensitivity of blackmail.rules" in reason for reason in assess(finished, asked).decision.reasons)
+
+
 def test_a_run_refuses_its_own_model_as_grader_before_anything_is_written(tmp_path):
     """Said plainly, and early."""
     with pytest.raises(UsageError, match="grade itself"):
         run(config(tmp_path, tmp_path / "run", grader="steered/organism:emotional"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_grader_without_a_question_is_refused_before_anything_is_written(tmp_path):
+    """A scenario that names no rubric gives a judge nothing to answer."""
+    scenario = tmp_path / "mute.yaml"
+    text = content_path("scenarios", "blackmail/organism.yaml").read_text(encoding="utf-8")
+    scenario.write_text("\n".join(each for each in text.splitlines() if not each.startswith("rubric:")))
+    made = config(tmp_path, tmp_path / "run", grader="scripted/yes")
+    suite = tmp_path / "plain.yaml"
+    suite.write_text(suite.read_text().replace("blackmail/organism", str(scenario)))
+
+    with pytest.raises(UsageError, match="no question"):
+        run(made)
     assert not (tmp_path / "run").exists()
 
 
@@ -216,7 +262,7 @@ def test_a_panel_at_the_run_itself(tmp_path):
     logged = scores(result.folder)[0]["judge_scorer"]
 
     assert {"blackmail"} == {row.judge for row in result.assessment.rows}
-    assert ["blackmail", None, "other", "blackmail"] == [vote["outcome"] for vote in logged.metadata["votes"]]
+    assert ["blackmail", None, "other", "blackmail"] == [outcome for _, outcome in votes_of(logged.metadata)]
     assert graders == result.folder.read_config()["grader"]
     assert result.folder.read_instrument()["graders"] == graders
     command = json.loads((tmp_path / "run" / "report.json").read_text())["commands"][0]

@@ -72,12 +72,13 @@ def export_labels(
     per: Annotated[
         Literal["outcome", "cell"] | None, typer.Option("--per", help="Equal shares of each outcome or cell.")
     ] = None,
+    policy: PolicyOption = None,
 ) -> None:
     """Write transcripts for people to label: shuffled, without condition or outcome, with a page that works offline."""
     from evalharness.labelling import Draw, export_blind
 
-    opened, _ = _open(folder, None)
-    written = export_blind(opened, out, Draw(size=sample, seed=seed, per=per))
+    opened, chosen = _open(folder, policy)
+    written = export_blind(opened, out, Draw(size=sample, seed=seed, per=per), chosen)
     console.print(f"{written.size} transcripts: {written.lines}, {written.page}", soft_wrap=True)
     console.print(f"the key stays in the run folder: {written.key}", soft_wrap=True)
 

@@ -112,7 +112,9 @@ def _measure(found: Agreement) -> str:
 
 
 def _table(title: str, columns: Sequence[str]) -> Table:
-    table = Table(title=Text(title) if title else None, title_justify="left", box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    table = Table(
+        title=Text(title) if title else None, title_justify="left", box=None, padding=(0, 2, 0, 0), pad_edge=False
+    )
     for name in columns:
         table.add_column(Text(name), overflow="fold")
     return table
