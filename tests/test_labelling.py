@@ -83,7 +83,7 @@ def test_shares_are_equal_where_they_can_be(finished, tmp_path, per):
     """Two of each group before a third of any."""
     rows = {row.id: row.outcome if per == "outcome" else row.cell.variant for row in run_rows(finished)}
     groups = sorted(set(rows.values()))
-    found = export_blind(finished, tmp_path / "out", Draw(size=len(groups), seed=0, per=per))
+    found = export_blind(finished, tmp_path / "out", Draw(size=len(groups), seed=0, per=per), RELEASE)
     key = json.loads(found.key.read_text())["items"]
 
     assert groups == sorted(rows[sample] for sample in key.values())
