@@ -15,6 +15,7 @@ from evalharness.grading import grader_models
 from evalharness.runfolder import RunFolder
 from evalharness.scoring.asking import ask_panel
 from evalharness.scoring.classify import classify
+from evalharness.scoring.mailbox import for_a_judge
 from evalharness.scoring.rubric import Rubric, load_rubric
 from evalharness.scoring.verdict import Verdict
 from evalharness.sensitivity import AnchorSet, Marked, Measured, ScorerIdentity, ScorerQuality, measure
@@ -157,7 +158,8 @@ async def _ask_all(rubric: Rubric, asked: Sequence[Anchor], graders: Sequence[Mo
     async def one(number: int) -> None:
         async with limit:
             told = asked[number].transcript()
-            outcomes[number] = (await ask_panel(rubric, told.messages, told.facts, graders)).outcome
+            messages = for_a_judge(told.messages, told.evidence)
+            outcomes[number] = (await ask_panel(rubric, messages, told.facts, graders)).outcome
 
     async with anyio.create_task_group() as group:
         for number in range(len(asked)):

@@ -113,13 +113,13 @@ def _used_scorers(
 
 
 def _receipt_holds(planned: PlannedSample, logged: LoggedSample) -> bool:
-    """Whether each logged receipt shows this sample's steering: applied as often as expected, never on a baseline."""
-    steered, layers = planned.cell.kind != "baseline", planned.cell.layers
-    return bool(logged.receipts) and all(
-        receipt["applied"] == receipt["expected"]
-        and (
-            (steered and receipt["applied"] != 0 and tuple(receipt["layers"]) == layers)
-            or (not steered and receipt["applied"] == 0)
-        )
-        for receipt in logged.receipts
-    )
+    """Whether each logged receipt shows this sample's steering: applied as often as expected, never on a baseline.
+
+    One call of an agent may be too short for anything to be added; not all of them.
+    """
+    counts = [receipt["applied"] for receipt in logged.receipts]
+    if not counts or any(receipt["applied"] != receipt["expected"] for receipt in logged.receipts):
+        return False
+    if planned.cell.kind == "baseline":
+        return not any(counts)
+    return any(counts) and all(tuple(receipt["layers"]) == planned.cell.layers for receipt in logged.receipts)

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from evalharness.cells import DECIMALS, POOLED, Cell
 from evalharness.stats import ControlTest, cp_lower
+from evalharness.taxonomy import GUARD
 
 Label = Literal["emotion-mediated", "not emotion-mediated", "no unsafe behaviour", "undecided"]
 MEDIATED: Label = "emotion-mediated"
@@ -108,7 +109,7 @@ def attribute(cells: Sequence[Cell], settings: AttributionSettings | None = None
     One scenario that is emotion-mediated makes the model so; one that is undecided leaves it undecided otherwise.
     """
     settings = settings or AttributionSettings()
-    pooled = [cell for cell in cells if cell.variant == POOLED]
+    pooled = [cell for cell in cells if cell.variant == POOLED and cell.family != GUARD.id]
     evidence = _compare(pooled, settings)
     found: dict[str, _Finding] = {}
     for scenario in dict.fromkeys(cell.scenario for cell in pooled):

@@ -33,7 +33,7 @@ from evalharness.request import Steering
 from evalharness.runconfig import RunConfig
 from evalharness.runfolder import RunFolder, is_storage_message, storage_error, storage_errors
 from evalharness.suite import Suite
-from evalharness.tasking import PROVIDER
+from evalharness.treatment import PROVIDER
 from evalharness.worker import EngineSpec, EngineWorker, shared_worker
 
 

@@ -4,7 +4,8 @@ EvalHarnessError
 ├── UsageError          the user can fix it; also a ValueError; exit code 2
 │   ├── ContentError    a YAML, rubric, policy or template file
 │   ├── ModelError      a checkpoint folder, its tokenizer or its layout
-│   └── BankError       a concept bank: missing concept, wrong model, unreadable
+│   ├── BankError       a concept bank: missing concept, wrong model, unreadable
+│   └── PromptTooLongError  a prompt does not fit into the model's context
 ├── ReceiptError        steering was not applied exactly as requested; the run stops
 ├── EngineError         the device failed while rows were in flight
 └── StorageError        results could not be written (disk full, permissions)
@@ -37,6 +38,10 @@ class ModelError(UsageError):
 
 class BankError(UsageError):
     """A concept bank is missing, damaged, lacks a concept, or belongs to another model."""
+
+
+class PromptTooLongError(UsageError):
+    """A prompt has more tokens than the model's context."""
 
 
 class ReceiptError(EvalHarnessError):

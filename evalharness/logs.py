@@ -16,6 +16,8 @@ from inspect_ai.scorer import Score
 
 from evalharness.plan import PlannedSample
 from evalharness.row import Row
+from evalharness.scoring.awareness import Aware
+from evalharness.scoring.inspect_scorers import AWARENESS
 from evalharness.scoring.panel import votes_of
 from evalharness.sensitivity import ScorerIdentity, ScorerKind
 from evalharness.treatment import receipts_of
@@ -40,6 +42,8 @@ class LoggedSample:
     """One per call to the model."""
     output_tokens: int
     log: str
+    aware: Aware | None = None
+    """Whether the model took the setting for a test; None where the suite did not ask."""
 
     @property
     def finished(self) -> bool:
@@ -131,6 +135,7 @@ def _logged(sample: EvalSample, log: str) -> LoggedSample:
         receipts=tuple(receipts_of(sample.store) or [told for key, told in metadata.items() if key == "receipt"]),
         output_tokens=output.usage.output_tokens if output.usage else 0,
         log=log,
+        aware=sample.store.get(AWARENESS, {}).get("aware"),
     )
 
 
@@ -169,6 +174,7 @@ def _row(planned: PlannedSample, logged: LoggedSample | None) -> Row:
         stop_reason=logged.stop_reason,
         reply=logged.reply,
         prompt=prompt,
+        aware=logged.aware,
         findings=_findings(logged.rules),
         log=logged.log,
     )

@@ -6,7 +6,7 @@ Nothing is loaded until the first call, so naming a model costs nothing (`inspec
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from inspect_ai.model import (
     ModelAPI,
     ModelOutput,
     ModelUsage,
+    StopReason,
 )
 from inspect_ai.model import ModelCall as InspectCall
 from inspect_ai.tool import ToolChoice, ToolInfo
@@ -29,13 +30,24 @@ from pydantic import TypeAdapter, ValidationError
 
 from evalharness.checkpoint import resolve_checkpoint
 from evalharness.conditions import BASELINE, ConditionTable
-from evalharness.errors import UsageError
+from evalharness.errors import ModelError, PromptTooLongError, UsageError
 from evalharness.request import Completion, Request, Sampling, Trace
+from evalharness.toolcalls import (
+    RESULT,
+    Reading,
+    chat_in_words,
+    chat_with_calls,
+    has_calls,
+    offered,
+    read_reply,
+    schemas,
+)
 from evalharness.treatment import Order, next_order, record
 from evalharness.worker import EngineSpec, EngineWorker, shared_worker
 
 if TYPE_CHECKING:
     from evalharness.concepts import ConceptBank
+    from evalharness.engine import Engine
 
 DEFAULT_MAX_NEW_TOKENS = 512
 SHOW_EVERY_S = 1.0
@@ -92,20 +104,30 @@ class SteeredAPI(ModelAPI):
         self,
         input: list[ChatMessage],
         tools: list[ToolInfo],
-        tool_choice: ToolChoice,  # noqa: ARG002 - the signature Inspect calls
+        tool_choice: ToolChoice,
         config: GenerateConfig,
     ) -> tuple[ModelOutput, InspectCall]:
-        """Generate one reply under the condition that `config.extra_body` names."""
-        if tools:
-            raise UsageError("This provider does not offer tools.", got=", ".join(tool.name for tool in tools))
+        """Generate one reply under the condition that `config.extra_body` names, or that the sample is treated with.
+
+        Tools are told by the checkpoint's own template, or in words where it knows none. A conversation that has
+        outgrown the context ends with stop reason `model_length`; a first prompt that never fitted is an error.
+        """
+        told = offered(tools, tool_choice)
         order = self._order(config)
-        request = self._request(input, config, order)
+        request = await self._with_tools(self._request(input, config, order), input, told)
         bank = await self._load_bank() if request.steerings or request.trace is not None else None
-        completion = await self.worker.generate(request, bank)
+        try:
+            completion = await self.worker.generate(request, bank)
+        except PromptTooLongError as error:
+            if not any(message.role == "assistant" for message in input):
+                raise
+            called = InspectCall.create({STEERING_KEY: order.condition, "seed": request.seed}, {"error": str(error)})
+            return self._outgrown(), called
         if self._treats:
             record(asdict(completion.receipt))
         self._show_progress()
-        return await self._output(completion), InspectCall.create(
+        reading = read_reply(completion.text, told, len(input)) if told else Reading(completion.text, [])
+        return await self._output(completion, reading), InspectCall.create(
             {STEERING_KEY: order.condition, "seed": request.seed},
             {"receipt": asdict(completion.receipt), "engine": self._engine_facts()},
         )
@@ -160,6 +182,21 @@ class SteeredAPI(ModelAPI):
             logprobs=bool(config.logprobs),
         )
 
+    async def _with_tools(self, request: Request, messages: list[ChatMessage], tools: list[ToolInfo]) -> Request:
+        """The request with its prompt as the checkpoint is told tools, calls and results."""
+        if not tools and not has_calls(messages):
+            return request
+        ids = await to_thread.run_sync(self.worker.call, lambda engine: _render(engine, messages, tools))
+        if ids is not None:
+            return replace(request, prompt=ids)
+        stop = (*request.sampling.stop, RESULT) if tools else request.sampling.stop
+        return replace(request, prompt=chat_in_words(messages, tools), sampling=replace(request.sampling, stop=stop))
+
+    def _outgrown(self) -> ModelOutput:
+        message = ChatMessageAssistant(content="", model=self.model_name, source="generate")
+        choice = ChatCompletionChoice(message=message, stop_reason="model_length")
+        return ModelOutput(model=self.model_name, choices=[choice])
+
     async def _load_bank(self) -> ConceptBank:
         """The one bank of this provider: rows that share a bank object share batches, so it is never loaded twice."""
         if self._bank is None:
@@ -173,18 +210,23 @@ class SteeredAPI(ModelAPI):
             self._bank = self._bank or bank
         return self._bank
 
-    async def _output(self, completion: Completion) -> ModelOutput:
-        message = ChatMessageAssistant(content=completion.text, model=self.model_name, source="generate")
+    async def _output(self, completion: Completion, reading: Reading) -> ModelOutput:
+        message = ChatMessageAssistant(
+            content=reading.text, tool_calls=reading.calls or None, model=self.model_name, source="generate"
+        )
         logprobs = None
         if completion.logprobs is not None:
             ids = completion.token_ids
             names = await to_thread.run_sync(self.worker.call, lambda engine: engine.token_texts(ids))
             pairs = zip(names, completion.logprobs, strict=True)
             logprobs = Logprobs(content=[Logprob(token=name, logprob=value) for name, value in pairs])
-        choice = ChatCompletionChoice(message=message, stop_reason=completion.stop_reason, logprobs=logprobs)
-        told: dict[str, object] = {"receipt": asdict(completion.receipt)}
+        stopped: StopReason = completion.stop_reason
+        if reading.calls and stopped == "stop":
+            stopped = "tool_calls"
+        choice = ChatCompletionChoice(message=message, stop_reason=stopped, logprobs=logprobs)
+        facts: dict[str, object] = {"receipt": asdict(completion.receipt)}
         if completion.trace is not None:
-            told["trace"] = [asdict(one) for one in completion.trace]
+            facts["trace"] = [asdict(one) for one in completion.trace]
         return ModelOutput(
             model=self.model_name,
             choices=[choice],
@@ -193,7 +235,7 @@ class SteeredAPI(ModelAPI):
                 output_tokens=completion.output_tokens,
                 total_tokens=completion.prompt_tokens + completion.output_tokens,
             ),
-            metadata=told,
+            metadata=facts,
         )
 
     def max_tokens(self) -> int | None:
@@ -215,6 +257,19 @@ class SteeredAPI(ModelAPI):
     def should_retry(self, ex: BaseException) -> bool:  # noqa: ARG002 - the signature Inspect calls
         """Never: a device error does not go away, and a second draw would change the distribution."""
         return False
+
+
+def _render(engine: Engine, messages: list[ChatMessage], tools: list[ToolInfo]) -> tuple[int, ...] | None:
+    """The prompt by the checkpoint's own template, None where that knows no tools.
+
+    Some templates allow one call per message: what one refuses is tried again with each call in its own.
+    """
+    if not engine.takes_tools:
+        return None
+    try:
+        return engine.render_chat(chat_with_calls(messages), schemas(tools))
+    except ModelError:
+        return engine.render_chat(chat_with_calls(messages, one_by_one=True), schemas(tools))
 
 
 def _read_trace(told: object) -> Trace | None:

@@ -50,6 +50,8 @@ class Row:
     stop_reason: str | None = None
     reply: str = ""
     prompt: str = ""
+    aware: Literal["yes", "no", "unsure"] | None = None
+    """Whether the model took the setting for a test: by its own words or when asked afterwards; None = not asked."""
     findings: tuple[tuple[str, str], ...] = ()
     """(label, text span) pairs behind the outcome."""
     log: str = ""

@@ -12,11 +12,13 @@ from functools import lru_cache
 from typing import Annotated, Any, Literal, NamedTuple
 
 import jinja2
+from jinja2 import meta
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from evalharness.content import ContentName, content_root, find_content, load_record, template_sandbox
 from evalharness.errors import ContentError
 from evalharness.ids import sha256_json
+from evalharness.mails import INBOX, fill_mailbox
 from evalharness.row import Form, Role
 from evalharness.sampling import SamplingSpec
 
@@ -90,6 +92,7 @@ class Scenario(_Record):
     """A family member of the scenarios: templates, slots, facts and variants.
 
     Beside Jinja's own filters a template has two for names: `given` (`Ann Lee` -> `Ann`) and `handle` (-> `ann.lee`).
+    Beside its slots it has `tools`: whether the rollout acts by tools of a mailbox and not by the text of one reply.
     """
 
     schema_: Literal["scenario/1"] = Field(alias="schema")
@@ -173,14 +176,34 @@ class Scenario(_Record):
 
     def render(self, variant: str, draw_seed: int, overrides: Mapping[str, Value] | None = None) -> Rendered:
         """The prompt and the facts of one draw. `overrides` replace slot values or variant settings."""
-        values = {**self.draw(draw_seed), **self.variant(variant).set, **(overrides or {})}
+        form = {"tools": self.form == "mailbox"}
+        values = {**form, **self.draw(draw_seed), **self.variant(variant).set, **(overrides or {})}
         texts = (("system", self.system), ("user", self.user))
         messages = tuple(
             {"role": role, "content": self._fill(text, values, role)} for role, text in texts if text.strip()
         )
         groups = [("facts", self.facts), ("files", self.files), ("hidden", self.hidden)]
         filled = [{key: self._fill(text, values, f"{group}.{key}") for key, text in d.items()} for group, d in groups]
-        return Rendered(messages, *filled)
+        rendered = Rendered(messages, *filled)
+        if self.form != "mailbox" or any(path.startswith(INBOX) for path in rendered.files):
+            return rendered
+        return self._as_mailbox(rendered)
+
+    def _as_mailbox(self, rendered: Rendered) -> Rendered:
+        """The mails of the user message become files of the inbox; what stands around them stays the message."""
+        if "tools" not in meta.find_undeclared_variables(_JINJA.parse(self.system)):
+            raise ContentError(
+                "A scenario that does not know of tools cannot be played with a mailbox.",
+                where=f"scenario {self.id}, system",
+                expected="{% if tools %} around what is said about the form of an action",
+            )
+        *others, user = rendered.messages
+        filled = fill_mailbox(user["content"])
+        if not filled.files:
+            raise ContentError("The prompt shows no mail to fill a mailbox with.", where=f"scenario {self.id}, user")
+        return rendered._replace(
+            messages=(*others, {"role": "user", "content": filled.briefing}), files={**rendered.files, **filled.files}
+        )
 
     def _fill(self, template: str, values: Mapping[str, Any], field: str) -> str:
         if "{" not in template:

@@ -58,6 +58,8 @@ class Suite(_Record):
     title: str
     sampling: SamplingSpec
     bank: BankSpec = BankSpec()
+    awareness: bool = False
+    """Ask each sample afterwards, in a turn of its own, whether the model took the setting for a test."""
     blocks: Annotated[list[Block], Field(min_length=1)]
 
     @model_validator(mode="after")

@@ -12,7 +12,6 @@ from inspect_ai.model import ChatMessage, ChatMessageSystem, ChatMessageUser, Ge
 from inspect_ai.scorer import Scorer
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 
-from evalharness.conditions import BASELINE
 from evalharness.errors import UsageError
 from evalharness.grid import Grid
 from evalharness.plan import PlannedSample, build_plan
@@ -22,10 +21,11 @@ from evalharness.row import Form
 from evalharness.sampling import SamplingSpec
 from evalharness.scenario import load_scenario
 from evalharness.scoring.inspect_scorers import judge_scorer, rule_scorer
+from evalharness.solving.awareness import ask_awareness
+from evalharness.solving.mailbox import mailbox
 from evalharness.suite import Block, Suite
-from evalharness.treatment import treat
+from evalharness.treatment import PROVIDER, treat
 
-PROVIDER = "steered"
 DEFAULT_SAMPLING = SamplingSpec(max_new_tokens=512)
 
 
@@ -36,7 +36,7 @@ def plan_task(plan: str, scenario: str, *, judge: bool) -> Task:
     if not samples:
         raise UsageError("The plan has no sample of this scenario.", where=plan, got=scenario)
     suite = Suite.model_validate_json((folder / "suite.json").read_bytes())
-    return build_task(samples, suite.sampling.build(), judge=judge)
+    return build_task(samples, suite.sampling.build(), judge=judge, awareness=suite.awareness)
 
 
 def scenario_task(scenario: str, *, variant: str, samples: int, seed: int, condition: str) -> Task:
@@ -53,7 +53,12 @@ def scenario_task(scenario: str, *, variant: str, samples: int, seed: int, condi
 
 
 def build_task(
-    samples: Iterable[PlannedSample], sampling: Sampling, *, judge: bool = False, condition: str | None = None
+    samples: Iterable[PlannedSample],
+    sampling: Sampling,
+    *,
+    judge: bool = False,
+    awareness: bool = False,
+    condition: str | None = None,
 ) -> Task:
     """The Inspect task of some planned samples. `condition` replaces the samples' own."""
     planned = list(samples)
@@ -64,7 +69,7 @@ def build_task(
     return Task(
         dataset=MemoryDataset([_sample(sample, condition) for sample in planned], name=planned[0].cell.scenario),
         setup=treat(),
-        solver=_SOLVERS[planned[0].form](),
+        solver=[_SOLVERS[planned[0].form](), *([ask_awareness()] if awareness else [])],
         scorer=scorers,
         config=GenerateConfig(
             max_tokens=sampling.max_new_tokens,
@@ -94,23 +99,16 @@ def _sample(planned: PlannedSample, condition: str | None) -> Sample:
 
 @solver
 def one_reply() -> Solver:
-    """Generate one reply under the sample's treatment; a plain model can serve the baseline only."""
+    """Generate one reply under the sample's treatment."""
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:
         condition, seed = str(state.metadata["condition"]), int(state.metadata["seed"])
         if state.model.api == PROVIDER:
             return await generate(state, seed=seed, extra_body={"steering": condition})
-        if condition != BASELINE:
-            raise UsageError(
-                "Only the steered provider can steer.",
-                expected=f"--model {PROVIDER}/<checkpoint>",
-                got=str(state.model),
-                where=f"condition {condition}",
-            )
         return await generate(state, seed=seed)
 
     return solve
 
 
-_SOLVERS: dict[Form, Callable[[], Solver]] = {"reply": one_reply}
+_SOLVERS: dict[Form, Callable[[], Solver]] = {"reply": one_reply, "mailbox": mailbox}
 """How a rollout of each form goes."""

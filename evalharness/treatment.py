@@ -11,9 +11,13 @@ from typing import Any, NamedTuple
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 from inspect_ai.util import Store, store
 
+from evalharness.conditions import BASELINE
+from evalharness.errors import UsageError
 from evalharness.ids import derive_seed
 
 KEY = "treatment"
+PROVIDER = "steered"
+"""The one model provider that can treat a sample."""
 
 
 class Order(NamedTuple):
@@ -25,10 +29,21 @@ class Order(NamedTuple):
 
 @solver
 def treat() -> Solver:
-    """Put the sample's `condition` and `seed` (metadata) into force for every call that follows."""
+    """Put the sample's `condition` and `seed` (metadata) into force for every call that follows.
+
+    A plain model can serve the baseline only.
+    """
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:  # noqa: ARG001 - the protocol of Inspect
-        begin(state.store, str(state.metadata["condition"]), int(state.metadata["seed"]))
+        condition = str(state.metadata["condition"])
+        if condition != BASELINE and state.model.api != PROVIDER:
+            raise UsageError(
+                "Only the steered provider can steer.",
+                expected=f"--model {PROVIDER}/<checkpoint>",
+                got=str(state.model),
+                where=f"condition {condition}",
+            )
+        begin(state.store, condition, int(state.metadata["seed"]))
         return state
 
     return solve

@@ -67,8 +67,8 @@ def check_stories(
     """
     chosen_X, means_XKD = chosen
     with engine.random_twin(TWIN_SEED) as twin:
-        twins = [story_means(twin, corpus, chosen_X, neutral, at, spec) for at in (layers, [0])]
-    bars = spec.check or CheckSpec()
+        twin_XKD = story_means(twin, corpus, chosen_X, neutral, [*layers, 0], spec)
+    twins, bars = [twin_XKD[:, :-1], twin_XKD[:, -1:]], spec.check or CheckSpec()
     return decide(corpus.held_out(chosen_X), means_XKD, twins, layers=tuple(layers), bars=bars)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -28,11 +28,11 @@ from evalharness.engine.scheduler import RowLength, schedule
 from evalharness.engine.session import Outcome, Parts, Session
 from evalharness.engine.stages import build_stages
 from evalharness.engine.steering import RowSteering, reading
-from evalharness.engine.text import Detokenizer, render
+from evalharness.engine.text import Detokenizer, render, render_chat, takes_tools
 from evalharness.engine.tracing import Probe, probe_vectors
 from evalharness.engine.trial import why_not_share
 from evalharness.engine.vectors import VectorBank, check_steering
-from evalharness.errors import EngineError, UsageError
+from evalharness.errors import EngineError, PromptTooLongError, UsageError
 from evalharness.ids import sha256_file, sha256_text
 from evalharness.request import Completion, ConceptTrace, Prompt, Receipt, Request, Steering
 
@@ -148,6 +148,19 @@ class Engine:
         loaded = self._loaded
         return render(loaded.tokenizer, prompt, vocab_size=loaded.vocab_size, source=loaded.source)
 
+    @cached_property
+    def takes_tools(self) -> bool:
+        """Whether the checkpoint's chat template tells a model its tools, and so knows calls and results too."""
+        return takes_tools(self._loaded.tokenizer)
+
+    def render_chat(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]]) -> tuple[int, ...]:
+        """Token ids of messages and function schemas by the checkpoint's own template, if that `takes_tools`.
+
+        Raises:
+            ModelError: there is no template, or it refuses these messages.
+        """
+        return tuple(render_chat(self._loaded.tokenizer, messages, tools, source=self._loaded.source))
+
     def token_texts(self, token_ids: Sequence[int]) -> list[str]:
         """The text of each token by itself; empty for special tokens and for parts of a character."""
         return self._detokenizer.token_texts(token_ids)
@@ -216,7 +229,7 @@ class Engine:
             check_steering(steering, bank, n_layers=self.n_layers, d_model=self.d_model)
         ids = self.render(request.prompt)
         if len(ids) > self.model_length:
-            raise UsageError(
+            raise PromptTooLongError(
                 "A prompt is longer than the model's context.",
                 expected=f"at most {self.model_length} tokens",
                 got=f"{len(ids)} tokens",

@@ -34,7 +34,7 @@ def render(tokenizer: Any, prompt: Prompt, *, vocab_size: int, source: str) -> t
     if isinstance(prompt, str):
         ids = list(tokenizer(prompt)["input_ids"])
     elif len(prompt) > 0 and isinstance(prompt[0], Mapping):
-        ids = _render_chat(tokenizer, prompt, source)
+        ids = render_chat(tokenizer, cast("Sequence[Mapping[str, Any]]", prompt), source=source)
     else:
         ids = [int(token) for token in cast("Sequence[int]", prompt)]
     if not ids:
@@ -51,7 +51,14 @@ def render(tokenizer: Any, prompt: Prompt, *, vocab_size: int, source: str) -> t
     return tuple(ids)
 
 
-def _render_chat(tokenizer: Any, messages: Any, source: str) -> list[int]:
+def render_chat(
+    tokenizer: Any, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] = (), *, source: str
+) -> list[int]:
+    """Token ids of chat messages, which may have calls and results of tools where the template knows them.
+
+    Raises:
+        ModelError: the checkpoint has no chat template, or its template refuses the messages.
+    """
     if not tokenizer.chat_template:
         raise ModelError(
             "The prompt is a chat, but this checkpoint has no chat template.",
@@ -64,11 +71,12 @@ def _render_chat(tokenizer: Any, messages: Any, source: str) -> list[int]:
     try:
         text = tokenizer.apply_chat_template(
             [dict(message) for message in messages],
+            tools=[dict(tool) for tool in tools] or None,
             tokenize=False,
             add_generation_prompt=not continues,
             continue_final_message=continues,
         )
-    except (jinja2.TemplateError, ValueError, KeyError) as error:
+    except (jinja2.TemplateError, ValueError, KeyError, TypeError) as error:
         raise ModelError(
             "The checkpoint's chat template refuses these messages.",
             got=f"{error} (roles: {', '.join(message['role'] for message in messages)})",
@@ -76,6 +84,24 @@ def _render_chat(tokenizer: Any, messages: Any, source: str) -> list[int]:
             fix="use only the roles that the template knows",
         ) from error
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def takes_tools(tokenizer: Any) -> bool:
+    """Whether the chat template tells a model which tools it has: found out by giving it one."""
+    if not tokenizer.chat_template:
+        return False
+    parameters = {"type": "object", "properties": {}, "required": []}
+    probe = {"name": "probe_of_tools", "description": "A tool.", "parameters": parameters}
+    try:
+        text = tokenizer.apply_chat_template(
+            [{"role": "user", "content": "Hello."}],
+            tools=[{"type": "function", "function": probe}],
+            tokenize=False,
+            add_generation_prompt=True,
+        )
+    except (jinja2.TemplateError, ValueError, KeyError, TypeError):
+        return False
+    return "probe_of_tools" in text
 
 
 class Detokenizer:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from evalharness.cells import DECIMALS, Cell
 from evalharness.gate.instrument import Instrument
-from evalharness.gate.policy import BlockingRule, InformationalRule, Measure, Policy, Rule, ValidityRule
+from evalharness.gate.policy import BlockingRule, GuardRule, InformationalRule, Measure, Policy, Rule, ValidityRule
 from evalharness.stats import cp_lower, cp_upper, holm, n_for_rate, p_value_above
 
 GateVerdict = Literal["PASS", "FAIL", "INCONCLUSIVE", "INVALID"]
@@ -21,7 +21,7 @@ class Check(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     rule: str
-    rule_class: Literal["A", "S", "N", "V", "I"]
+    rule_class: Literal["A", "S", "N", "V", "G", "I"]
     blocking: bool
     scenario: str
     variant: str
@@ -64,14 +64,16 @@ class Check(BaseModel):
 def check_cells(policy: Policy, cells: Sequence[Cell], instrument: Instrument | None = None) -> tuple[Check, ...]:
     """Every rule on every cell it selects, in the policy's order, and one check for what a rule requires but lacks.
 
-    The instrument says how good the scorers are; only a policy that corrects for it reads it.
+    Guard rules are about conditions and not cells; `gate/guard.py` has them. The instrument says how good the scorers
+    are; only a policy that corrects for it reads it.
     """
     found = {cell.family: _sensitivity(policy, cell.family, instrument) for cell in cells}
-    pairs = [(rule, cell) for rule in policy.cells for cell in cells if rule.select.matches(cell)]
+    rules = [rule for rule in policy.cells if not isinstance(rule, GuardRule)]
+    pairs = [(rule, cell) for rule in rules for cell in cells if rule.select.matches(cell)]
     blocking = [(rule, cell) for rule, cell in pairs if isinstance(rule, BlockingRule)]
     p_values = iter(holm([_p_above(policy, rule, cell) for rule, cell in blocking]))
     done: list[Check] = []
-    for rule in policy.cells:
+    for rule in rules:
         matched = [cell for other, cell in pairs if other is rule]
         for cell in matched:
             if isinstance(rule, BlockingRule):

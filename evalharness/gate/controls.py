@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from evalharness.cells import POOLED, Cell
 from evalharness.gate.policy import Policy
 from evalharness.grid import control_kind
+from evalharness.taxonomy import GUARD
 
 
 def missing_kinds(policy: Policy, cells: Sequence[Cell]) -> list[str]:
@@ -44,6 +45,6 @@ def few_controls(policy: Policy, cells: Sequence[Cell]) -> list[str]:
 
 def _steered(cells: Sequence[Cell]) -> Iterator[tuple[str, list[Cell]]]:
     """Each scenario that steers a concept, with the pools of its main variants."""
-    pooled = [cell for cell in cells if cell.variant == POOLED]
+    pooled = [cell for cell in cells if cell.variant == POOLED and cell.family != GUARD.id]
     for scenario in dict.fromkeys(cell.scenario for cell in pooled if cell.kind == "concept"):
         yield scenario, [cell for cell in pooled if cell.scenario == scenario]

@@ -25,6 +25,7 @@ from evalharness.cells import POOLED, Cell
 from evalharness.errors import UsageError
 from evalharness.gate.check import Check, GateVerdict, check_cells
 from evalharness.gate.controls import few_controls, missing_kinds
+from evalharness.gate.guard import guard_checks
 from evalharness.gate.instrument import Instrument, breaches
 from evalharness.gate.policy import Policy
 
@@ -94,7 +95,7 @@ def decide(policy: Policy, cells: Sequence[Cell], instrument: Instrument) -> Dec
     Raises:
         UsageError: no blocking rule of the policy matches any cell, so there is nothing to decide.
     """
-    checks = check_cells(policy, cells, instrument)
+    checks = (*check_cells(policy, cells, instrument), *guard_checks(policy, cells))
     if not any(check.blocking and check.rule_class in "ASN" and check.condition for check in checks):
         raise UsageError(
             "No blocking rule of the policy matches a cell of this run.",

@@ -14,6 +14,7 @@ from evalharness.content import find_content, load_record
 from evalharness.ids import sha256_json
 from evalharness.row import ControlKind, Kind, Role
 from evalharness.stats import max_events, n_min, pass_probability
+from evalharness.taxonomy import GUARD
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 Measure = Literal["unsafe", "harm"]
@@ -34,6 +35,8 @@ class Select(_Record):
     """As `scenario`."""
     variant: Names = None
     """Exact names; `*` is the pool of the main variants, not a pattern."""
+    family: Names = None
+    """Exact names; left out it means every family but `guard`, whose cells count errors and not harm."""
     pooled: bool | None = None
     """Only the pool of the main variants (true), or only single variants (false)."""
     role: Role | None = None
@@ -49,6 +52,7 @@ class Select(_Record):
             any(fnmatchcase(cell.scenario, name) for name in _listed(self.scenario, "*"))
             and any(fnmatchcase(cell.condition, name) for name in _listed(self.condition, "*"))
             and cell.variant in _listed(self.variant, cell.variant)
+            and (cell.family in _listed(self.family, "") if self.family is not None else cell.family != GUARD.id)
             and self.pooled in (None, cell.variant == POOLED)
             and self.role in (None, cell.role)
             and self.kind in (None, cell.kind)
@@ -109,6 +113,21 @@ class ValidityRule(_Record):
     incoherent_max: Share
 
 
+class GuardRule(_Record):
+    """G: a condition under which the guard items fail is no evidence of safety, whatever else it shows."""
+
+    id: RuleId
+    class_: Literal["G"] = Field(alias="class")
+    select: Select = Select()
+    """Cells whose conditions must have been guarded; pools of concept cells only."""
+    max_rise: Share
+    """How far the share of wrong, broken or missing answers may rise above the unsteered one."""
+    max_errors: Share
+    """Above this share unsteered, a guard cannot show that anything broke."""
+    required: bool = True
+    """Whether a suite without guard items is inconclusive."""
+
+
 class InformationalRule(_Record):
     """I: shown with the verdict, never decides it."""
 
@@ -117,7 +136,7 @@ class InformationalRule(_Record):
     select: Select
 
 
-Rule = Annotated[BlockingRule | ValidityRule | InformationalRule, Field(discriminator="class_")]
+Rule = Annotated[BlockingRule | ValidityRule | GuardRule | InformationalRule, Field(discriminator="class_")]
 
 
 class Validity(_Record):
@@ -183,6 +202,11 @@ class Policy(_Record):
     def blocking(self) -> list[BlockingRule]:
         """The rules that must pass."""
         return [rule for rule in self.cells if isinstance(rule, BlockingRule)]
+
+    @property
+    def guards(self) -> list[GuardRule]:
+        """The rules on guard items."""
+        return [rule for rule in self.cells if isinstance(rule, GuardRule)]
 
     @property
     def sha256(self) -> str:

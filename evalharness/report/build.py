@@ -22,7 +22,7 @@ from evalharness.report.model import (
     Headline,
     ReportModel,
 )
-from evalharness.report.quality import judge_panel, validity_checks
+from evalharness.report.quality import awareness_lines, judge_panel, validity_checks
 from evalharness.report.rates import cell_rate, harm_rate, judge_rate, share
 from evalharness.report.scorers import scorer_lines
 from evalharness.report.text import one_line, visible
@@ -54,6 +54,7 @@ def build_report(
         cells=tuple(_line(cell) for cell in cells),
         judge=judge_panel(rows, verdict),
         scorers=scorer_lines(verdict),
+        awareness=awareness_lines(rows, cells),
         validity=validity_checks(rows, cells, verdict),
         gallery=build_gallery(rows, int(config.get("seed", 0))),
         methods=method_groups(cells, config, suite or {}),

@@ -254,6 +254,16 @@ class ScorerLine(_Record):
     specificity_lower_95: float | None
 
 
+class AwarenessLine(_Record):
+    """One cell's rate where the model took the setting for a test, and where it took it for real."""
+
+    cell: str
+    aware: Rate
+    unaware: Rate
+    n_unsure: int
+    """Valid rows that told neither."""
+
+
 class Check(_Record):
     """One line of the validity panel. `ok` None = reported, without a limit."""
 
@@ -310,6 +320,8 @@ class ReportModel(_Record):
     figures: tuple[DoseFigure, ...]
     cells: tuple[CellLine, ...]
     judge: JudgePanel | None
+    awareness: tuple[AwarenessLine, ...]
+    """Empty where the suite did not ask."""
     scorers: tuple[ScorerLine, ...] = ()
     validity: tuple[Check, ...]
     gallery: Gallery

@@ -10,12 +10,12 @@ from evalharness.cells import Cell
 from evalharness.report.doses import cell_name
 from evalharness.report.facts import flat
 from evalharness.report.gallery import disagrees, judged
-from evalharness.report.model import Check, Disagreement, JudgePanel
+from evalharness.report.model import AwarenessLine, Check, Disagreement, JudgePanel
 from evalharness.report.rates import share
 from evalharness.report.text import one_line, rate_text
 from evalharness.report.wording import TRANSFERRED
 from evalharness.row import Row
-from evalharness.taxonomy import UNSAFE
+from evalharness.taxonomy import GUARD, UNSAFE
 
 LISTED_DISAGREEMENTS, LISTED_NOTES = 40, 5
 
@@ -41,6 +41,22 @@ def judge_panel(rows: Sequence[Row], verdict: Json) -> JudgePanel | None:
         ),
         num_disagreements=len(disputed),
         facts=flat({"judge": ", ".join(verdict["instrument"].get("graders", [])) or None}),
+    )
+
+
+def awareness_lines(rows: Sequence[Row], cells: Sequence[Cell]) -> tuple[AwarenessLine, ...]:
+    """Rates for aware and unaware rollouts. Controls are left out; their numbers are in the cells."""
+    if not any(row.aware is not None for row in rows):
+        return ()
+    return tuple(
+        AwarenessLine(
+            cell=cell_name(cell),
+            aware=share(cell.k_aware, cell.n_aware, "never took it for a test"),
+            unaware=share(cell.k_unaware, cell.n_unaware, "never took it for real"),
+            n_unsure=cell.n_valid - cell.n_aware - cell.n_unaware,
+        )
+        for cell in cells
+        if cell.kind != "control" and cell.family != GUARD.id
     )
 
 

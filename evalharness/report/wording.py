@@ -50,6 +50,7 @@ CELL_CLASSES = {
     "P": "positive control",
     "N": "negative control",
     "V": "validity",
+    "G": "guard",
     "I": "informational",
 }
 

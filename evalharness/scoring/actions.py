@@ -94,6 +94,8 @@ class Actions:
     """What stands outside scratchpad and mails."""
     thought_spans: tuple[tuple[int, int], ...]
     prose_spans: tuple[tuple[int, int], ...]
+    turns: tuple[tuple[tuple[int, int], ...], ...] = ()
+    """Of a rollout in several turns, the spans of each: words that come back turn after turn are no loop."""
 
 
 class _Block(NamedTuple):

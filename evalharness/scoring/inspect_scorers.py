@@ -14,10 +14,12 @@ from inspect_ai.solver import TaskState
 
 from evalharness.scoring.asking import ask_panel, bound_graders
 from evalharness.scoring.classify import classify
+from evalharness.scoring.mailbox import for_a_judge
 from evalharness.scoring.rubric import load_rubric
 
-EVIDENCE = "evidence"
-"""Where a solver leaves, in the sample's store, what a rollout did to its world; the log keeps it for later scoring."""
+EVIDENCE, AWARENESS = "evidence", "awareness"
+"""Where a solver leaves, in the sample's store, what a rollout did to its world and what the model said of the setting
+afterwards; the log keeps both for later scoring."""
 
 
 @metric(name="outcome_rate", scores="unreduced")
@@ -86,7 +88,8 @@ def judge_scorer(rubric: str | None = None) -> Scorer:
         if loaded is None and not name:
             return Score.unscored(reason="scoring_failed", explanation="the sample metadata names no rubric")
         questions = loaded or load_rubric(str(name))
-        panel = await ask_panel(questions, _messages(state), _facts(state), bound_graders())
+        told = for_a_judge(_messages(state), state.store.get(EVIDENCE, {}))
+        panel = await ask_panel(questions, told, _facts(state), bound_graders())
         metadata = panel.as_metadata(questions)
         if panel.winner is None:
             return Score.unscored(reason="grader_failed", explanation=panel.why_unscored, metadata=metadata)
