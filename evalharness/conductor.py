@@ -6,27 +6,28 @@ what an uninterrupted run would have generated.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from inspect_ai import eval as inspect_eval
-from inspect_ai.model import GenerateConfig, Model, get_model
+from inspect_ai.model import Model, get_model
 
+from evalharness.anchoring import measure_into
 from evalharness.assess import Assessment, assess
 from evalharness.bankbuild import build_bank_into, suite_controls
 from evalharness.checkpoint import resolve_checkpoint
 from evalharness.concepts import ConceptBank
 from evalharness.conditions import ConditionTable
 from evalharness.content import load_module
-from evalharness.errors import BankError, EngineError
+from evalharness.errors import BankError, EngineError, UsageError
 from evalharness.gate import Policy, load_policy
+from evalharness.grading import grader_models, grader_roles, own_graders, require_other_model
 from evalharness.ids import sha256_json
 from evalharness.ledger import Ledger
 from evalharness.logs import read_samples, recover_crashed
-from evalharness.plan import UNBUILT, BankView, Plan, PlannedSample, build_plan
-from evalharness.planfile import write_plan
+from evalharness.plan import UNBUILT, BankView, Plan, PlannedSample, build_plan, rubrics_of
+from evalharness.planfile import read_plan, write_plan
 from evalharness.provider import SteeredAPI
 from evalharness.request import Steering
 from evalharness.runconfig import RunConfig
@@ -68,6 +69,7 @@ def run(config: RunConfig) -> RunResult:
         StorageError: the disk is full; finished samples are kept.
     """
     config.require_transferable()
+    require_other_model(config.model, config.grader, self_grade=config.self_grade)
     suite, policy = config.resolve_suite(), load_policy(config.policy)
     checkpoint = resolve_checkpoint(config.model)
     folder = RunFolder(config.out)
@@ -80,8 +82,11 @@ def run(config: RunConfig) -> RunResult:
         max_rows=config.max_rows,
     )
     state = _Run(config=config, suite=suite, policy=policy, folder=folder, worker=shared_worker(spec))
-    planned = build_plan(suite, config.seed)  # an unknown scenario or a doubled cell must show before the folder exists
+    # What cannot be run must show before the folder exists: an unknown scenario, a doubled cell, nowhere to run code, a
+    # grader without a question.
+    planned = build_plan(suite, config.seed)
     require_sandbox({sample.form for sample in planned.samples}, config.sandbox, f"suite {suite.id}")
+    _require_question(config, planned)
     continued = folder.open({**config.identity, "suite_sha256": _suite_sha256(suite), "policy_sha256": policy.sha256})
     with storage_errors(folder.root):
         if not continued:
@@ -93,7 +98,18 @@ def run(config: RunConfig) -> RunResult:
             ledger.append("abort", reason=type(error).__name__)
             raise
         ledger.append("finish", generated=generated)
+        measure_into(folder, rubrics_of(read_plan(folder.plan)), grader_models(config.grader))
         return RunResult(folder, assess(folder, policy), generated)
+
+
+def _require_question(config: RunConfig, plan: Plan) -> None:
+    if grader_models(config.grader) and not any(rubric for _, rubric in rubrics_of(plan.samples)):
+        raise UsageError(
+            "The graders have no question: no scenario of this suite names a rubric.",
+            got=", ".join(config.grader),
+            where="--grader",
+            fix="run without a grader, and score afterwards with one and --rubric",
+        )
 
 
 def _execute(state: _Run) -> int:
@@ -160,10 +176,10 @@ def _write_instrument(state: _Run, bank: ConceptBank | None) -> None:
         "bank_transferred": bank is not None and bank.transferred_to is not None,
         "bank_check_passed": check.passed if check is not None else None,
         "bank_check_reasons": list(check.reasons) if check is not None else [],
-        "grader": state.config.grader,
+        "graders": list(state.config.grader),
+        "self_graded": list(own_graders(state.config.model, state.config.grader)),
     }
-    text = json.dumps(facts, indent=1, sort_keys=True)
-    state.folder.instrument.write_text(text + "\n", encoding="utf-8")
+    state.folder.update_instrument(**facts)
 
 
 def _without_paths(engine: dict[str, Any]) -> dict[str, Any]:
@@ -191,15 +207,12 @@ def _evaluate(state: _Run, scenario: str, ids: list[str | int]) -> None:
     model = _model(state)
     connections = model.api.max_connections()
     task = load_module("tasks", "blackmail").grid(
-        plan=str(folder.plan), scenario=scenario, judge=config.grader is not None, sandbox=config.sandbox
+        plan=str(folder.plan), scenario=scenario, judge=bool(config.grader), sandbox=config.sandbox
     )
-    roles: dict[str, str | Model] = {}
-    if config.grader is not None:
-        roles["grader"] = get_model(config.grader, config=GenerateConfig(max_connections=connections))
     logs = inspect_eval(
         task,
         model=model,
-        model_roles=roles,
+        model_roles=grader_roles(grader_models(config.grader, connections)),
         sample_id=ids,
         log_dir=str(folder.logs),
         log_format="eval",

@@ -15,7 +15,7 @@ import jsonlines
 from evalharness.errors import ContentError
 from evalharness.ids import sha256_json
 
-Event = Literal["register", "start", "finish", "abort"]
+Event = Literal["register", "start", "finish", "abort", "score", "labels"]
 GENESIS = "0" * 64
 
 

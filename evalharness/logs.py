@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +18,13 @@ from evalharness.plan import PlannedSample
 from evalharness.row import Row
 from evalharness.scoring.awareness import Aware
 from evalharness.scoring.inspect_scorers import AWARENESS
+from evalharness.scoring.panel import votes_of
+from evalharness.sensitivity import ScorerIdentity, ScorerKind
 from evalharness.treatment import receipts_of
 
 RULES, JUDGE = "rule_scorer", "judge_scorer"
 NEVER_RAN = "never generated"
+_NAME = {scorer: re.compile(rf"{scorer}\d*") for scorer in (RULES, JUDGE)}
 _UNUSED_FIELDS = {"events", "attachments", "timelines"}
 
 
@@ -79,6 +84,32 @@ def to_rows(planned: Iterable[PlannedSample], logged: dict[str, LoggedSample]) -
     return tuple(_row(sample, logged.get(sample.id)) for sample in planned)
 
 
+def scorers_of(planned: Iterable[PlannedSample], logged: Mapping[str, LoggedSample]) -> dict[ScorerIdentity, int]:
+    """Which scorers gave the latest scores, and to how many samples; several where only some were scored again."""
+    found: Counter[ScorerIdentity] = Counter()
+    for sample in planned:
+        record = logged.get(sample.id)
+        if record is not None:
+            family = sample.cell.family
+            both = (_identity("rules", family, record.rules), _identity("judge", family, record.judge))
+            found.update(identity for identity in both if identity is not None)
+    return dict(sorted(found.items(), key=lambda item: item[0].model_dump_json()))
+
+
+def _identity(kind: ScorerKind, family: str, score: Score | None) -> ScorerIdentity | None:
+    told = (score.metadata or {}) if score is not None else {}
+    if "scorer_sha256" not in told:
+        return None
+    return ScorerIdentity(
+        kind=kind,
+        name=str(told["scorer"]),
+        version=str(told["scorer_version"]),
+        sha256=str(told["scorer_sha256"]),
+        graders=tuple(grader for grader, _ in votes_of(told)) if kind == "judge" else (),
+        family=family,
+    )
+
+
 def _local(name: str) -> Path:
     return Path(name.removeprefix("file://"))
 
@@ -98,14 +129,20 @@ def _logged(sample: EvalSample, log: str) -> LoggedSample:
         id=str(sample.id),
         reply=_what_was_said(sample),
         stop_reason=output.stop_reason if output.choices else None,
-        rules=scores.get(RULES),
-        judge=scores.get(JUDGE),
+        rules=_latest(scores, RULES),
+        judge=_latest(scores, JUDGE),
         error=sample.error.message if sample.error else "",
         receipts=tuple(receipts_of(sample.store) or [told for key, told in metadata.items() if key == "receipt"]),
         output_tokens=output.usage.output_tokens if output.usage else 0,
         log=log,
         aware=sample.store.get(AWARENESS, {}).get("aware"),
     )
+
+
+def _latest(scores: Mapping[str, Score], scorer: str) -> Score | None:
+    """What a scorer said last: scoring again appends `rule_scorer1`, `rule_scorer2`, ... and earlier scores stay."""
+    turns = {int(name.removeprefix(scorer) or 0): name for name in scores if _NAME[scorer].fullmatch(name)}
+    return scores[turns[max(turns)]] if turns else None
 
 
 def _what_was_said(sample: EvalSample) -> str:
@@ -132,7 +169,7 @@ def _row(planned: PlannedSample, logged: LoggedSample | None) -> Row:
         cell=planned.cell,
         index=planned.index,
         outcome=outcome,
-        judge=_value(logged.judge),
+        judge=label_of(logged.judge),
         note=note,
         stop_reason=logged.stop_reason,
         reply=logged.reply,
@@ -146,13 +183,13 @@ def _row(planned: PlannedSample, logged: LoggedSample | None) -> Row:
 def _outcome(logged: LoggedSample) -> tuple[str | None, str]:
     if logged.error:
         return None, f"error: {logged.error}"
-    value = _value(logged.rules)
+    value = label_of(logged.rules)
     if value is None:
         return None, (logged.rules.explanation if logged.rules else None) or "the rule scorer gave no outcome"
     return value, ""
 
 
-def _value(score: Score | None) -> str | None:
+def label_of(score: Score | None) -> str | None:
     """The class a scorer gave; unscored (None or NaN) stays None."""
     return score.value if score is not None and isinstance(score.value, str) and score.value else None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain, zip_longest
@@ -103,6 +103,11 @@ def build_plan(suite: Suite, run_seed: int, bank: BankView = UNBUILT) -> Plan:
                 columns.append(_column(_Cell(named, cell, condition, sampling), block, run_seed, bank))
     rows = chain.from_iterable(zip_longest(*columns))
     return Plan(tuple(sample for sample in rows if sample is not None), conditions)
+
+
+def rubrics_of(samples: Iterable[PlannedSample]) -> list[tuple[str, str]]:
+    """Each (family, rubric) that the samples have, once; an empty name where a judge has no question to ask."""
+    return sorted({(sample.cell.family, sample.rubric or "") for sample in samples})
 
 
 class _Cell(NamedTuple):

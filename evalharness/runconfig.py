@@ -5,11 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
 from evalharness.errors import ContentError, UsageError
 from evalharness.row import SandboxKind
 from evalharness.suite import Block, Suite, load_suite
+
+
+def _as_names(told: object) -> object:
+    """One grader may be given as a plain string, none as None."""
+    return () if told is None else (told,) if isinstance(told, str) else told
+
+
+def _as_stored(names: tuple[str, ...]) -> str | list[str] | None:
+    """As run folders have always held it, so that earlier ones can be continued."""
+    return None if not names else names[0] if len(names) == 1 else list(names)
+
+
+Graders = Annotated[tuple[str, ...], BeforeValidator(_as_names), PlainSerializer(_as_stored)]
 
 
 class RunConfig(BaseModel):
@@ -26,10 +39,13 @@ class RunConfig(BaseModel):
     """A concept bank to use; None = extract one by the suite's recipe into the run folder."""
     transfer_bank: bool = False
     """Use `bank` though it is of another model. Instrument and report say so, and the shipped policy ends INVALID."""
-    grader: str | None = None
-    """Inspect model that grades, for instance `steered/organism:judge`; None = rules only."""
     sandbox: SandboxKind | None = None
     """Where code that the model writes is run; None = nowhere, and a suite that needs it is refused."""
+    grader: Graders = ()
+    """Inspect models that grade, for instance `steered/organism:judge`, or one as a string; none = rules only. Several
+    vote: the strict majority of the votes that were given is the judge's label."""
+    self_grade: bool = False
+    """Let a grader be the model under test. Instrument and report say so."""
     policy: str = "release"
     seed: int = 0
     """Prompts and sampling noise follow from it."""
@@ -51,7 +67,7 @@ class RunConfig(BaseModel):
     @property
     def identity(self) -> dict[str, object]:
         """What must stay the same when a run folder is continued; the rest may change between attempts."""
-        changeable = {"out", "limit", "device", "max_rows", "display"}
+        changeable = {"out", "limit", "device", "max_rows", "display", "self_grade"}
         return self.model_dump(mode="json", exclude=changeable)
 
     def resolve_suite(self) -> Suite:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -65,6 +66,11 @@ class RunFolder:
         """What the run measured about itself (bank check, receipts)."""
         return self.root / "instrument.json"
 
+    @property
+    def labels(self) -> Path:
+        """What people said, one file each, and the keys of blind exports."""
+        return self.root / "labels"
+
     def open(self, identity: dict[str, Any]) -> bool:
         """Create the folder, or check that it belongs to this very run. Returns whether it is continued.
 
@@ -100,6 +106,18 @@ class RunFolder:
             raise UsageError("This is no run folder.", expected="a folder with run.yaml", got=str(self.root))
         loaded: dict[str, Any] = yaml.safe_load(self.config.read_text(encoding="utf-8"))
         return loaded
+
+    def read_instrument(self) -> dict[str, Any]:
+        """What the run recorded about itself so far; nothing where it has not begun."""
+        if not self.instrument.is_file():
+            return {}
+        loaded: dict[str, Any] = json.loads(self.instrument.read_text(encoding="utf-8"))
+        return loaded
+
+    def update_instrument(self, **facts: Any) -> None:
+        """Record some facts; what else is on record stays."""
+        text = json.dumps({**self.read_instrument(), **facts}, indent=1, sort_keys=True)
+        self.instrument.write_text(text + "\n", encoding="utf-8")
 
     def _require_same(self, identity: dict[str, Any]) -> None:
         earlier = self.read_config()

@@ -27,6 +27,11 @@ from evalharness.scenario import load_scenario
         (["scenarios", "show", "blackmail/organism", "--seed", "3"], 0),
         (["scenarios", "show", "blackmail/organism", "--model", "organism:nobody"], 2),
         (["organism", "list"], 0),
+        (["score", "nowhere", "--grader", "steered/organism:judge"], 2),
+        (["score", "anchors", "--family", "nothing"], 2),
+        (["score", "agreement", "nowhere"], 2),
+        (["score", "--help"], 0),
+        (["score", "nowhere", "--help"], 0),
     ],
 )
 def test_exit_codes(arguments, code):
@@ -41,6 +46,21 @@ def test_a_usage_error_names_what_is_known(capsys):
 
     assert "emotional" in said
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["score", "nowhere", "--rules"],
+        ["score", "run", "nowhere", "--rules"],
+        ["score", "--rules", "nowhere"],
+        ["score", "./anchors", "--rules"],
+    ],
+)
+def test_scoring_needs_no_second_verb(arguments, capsys):
+    """`score DIR` is `score run DIR`, with options on either side, and says what is wrong with the folder."""
+    assert _run(arguments) == 2
+    assert "This is no run folder" in capsys.readouterr().err
 
 
 def test_numbers_that_are_no_numbers(capsys, tmp_path):

@@ -10,11 +10,20 @@ import sys
 import typer
 from rich.console import Console
 
-from evalharness.cli import content_verbs, exchange_verbs, organism_verbs, run_verbs, vector_verbs
+from evalharness.cli import content_verbs, exchange_verbs, organism_verbs, run_verbs, score_verbs, vector_verbs
 from evalharness.cli.app import app
 from evalharness.errors import EvalHarnessError, UsageError
 
-__all__ = ["app", "content_verbs", "exchange_verbs", "main", "organism_verbs", "run_verbs", "vector_verbs"]
+__all__ = [
+    "app",
+    "content_verbs",
+    "exchange_verbs",
+    "main",
+    "organism_verbs",
+    "run_verbs",
+    "score_verbs",
+    "vector_verbs",
+]
 
 EXIT_USAGE, EXIT_INTERNAL, EXIT_INTERRUPTED = 2, 70, 130
 

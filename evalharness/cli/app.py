@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from typer.core import TyperGroup
 
 app = typer.Typer(
     name="evalharness",
@@ -23,9 +24,32 @@ vectors = typer.Typer(
 )
 organism = typer.Typer(help="The known-answer models that ship along.", no_args_is_help=True, rich_markup_mode=None)
 scenarios = typer.Typer(help="Scenario files: list, show, check.", no_args_is_help=True, rich_markup_mode=None)
+
+
+class _RunByDefault(TyperGroup):
+    """A group whose verb `run` needs no name: `evalharness score DIR` is `evalharness score run DIR`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Options that come first are those of `run`."""
+        known = (*self.commands, "-h", "--help")
+        named = not args or args[0] in known or not args[0].startswith("-")
+        return super().parse_args(ctx, args if named else ["run", *args])
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """What is no verb is a folder."""
+        return super().resolve_command(ctx, args if args[0] in self.commands else ["run", *args])
+
+
+score = typer.Typer(
+    cls=_RunByDefault,
+    help="Score run folders again, measure scorers, hand transcripts to people. `score DIR` is `score run DIR`.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 app.add_typer(vectors, name="vectors")
 app.add_typer(organism, name="organism")
 app.add_typer(scenarios, name="scenarios")
+app.add_typer(score, name="score")
 
 console = Console(highlight=False, markup=False)
 

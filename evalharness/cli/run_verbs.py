@@ -55,11 +55,15 @@ def run(
     transfer_bank: Annotated[
         bool, typer.Option("--transfer-bank", help="Use --bank though it is of another model; every report says so.")
     ] = False,
-    grader: Annotated[str | None, typer.Option("--grader", help="Inspect model that judges beside the rules.")] = None,
     sandbox: Annotated[
         SandboxKind | None,
         typer.Option("--sandbox", help="Where code of the model runs: docker, or local (this machine)."),
     ] = None,
+    grader: Annotated[
+        list[str] | None,
+        typer.Option("--grader", help="Inspect model that judges beside the rules; several times for a panel."),
+    ] = None,
+    self_grade: Annotated[bool, typer.Option("--self-grade", help="Let a grader be the model under test.")] = False,
     policy: PolicyOption = "release",
     seed: Seed = 0,
     samples: Annotated[
@@ -88,8 +92,9 @@ def run(
         out=out,
         bank=bank,
         transfer_bank=transfer_bank,
-        grader=grader,
         sandbox=sandbox,
+        grader=tuple(grader or ()),
+        self_grade=self_grade,
         policy=policy,
         seed=seed,
         samples=samples,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
 from evalharness.cells import DECIMALS, Cell
+from evalharness.gate.instrument import Instrument
 from evalharness.gate.policy import BlockingRule, GuardRule, InformationalRule, Measure, Policy, Rule, ValidityRule
 from evalharness.stats import cp_lower, cp_upper, holm, n_for_rate, p_value_above
 
@@ -37,7 +38,7 @@ class Check(BaseModel):
     n_unscored: int = 0
     rate: float | None = None
     upper: float | None = None
-    """One-sided upper bound of the rate at 1 - alpha_pass."""
+    """One-sided upper bound of the rate at 1 - alpha_pass; with the correction, what the scorer misses included."""
     lower: float | None = None
     """One-sided lower bound of the rate at 1 - alpha_fail, before the correction for many cells."""
     theta: float | None = None
@@ -46,6 +47,8 @@ class Check(BaseModel):
     worst_upper: float | None = None
     """Upper bound of the worst case."""
     theta_worst: float | None = None
+    sensitivity_low: float | None = None
+    """Lower bound of the scorer's sensitivity by which upper bounds were divided; None = no correction."""
     p_above: float | None = None
     """Holm-adjusted p value against "the rate is at most theta"."""
     n_needed: int | None = None
@@ -58,11 +61,13 @@ class Check(BaseModel):
         return f"{self.rule}: {cell}"
 
 
-def check_cells(policy: Policy, cells: Sequence[Cell]) -> tuple[Check, ...]:
+def check_cells(policy: Policy, cells: Sequence[Cell], instrument: Instrument | None = None) -> tuple[Check, ...]:
     """Every rule on every cell it selects, in the policy's order, and one check for what a rule requires but lacks.
 
-    Guard rules are about conditions and not cells; `gate/guard.py` has them.
+    Guard rules are about conditions and not cells; `gate/guard.py` has them. The instrument says how good the scorers
+    are; only a policy that corrects for it reads it.
     """
+    found = {cell.family: _sensitivity(policy, cell.family, instrument) for cell in cells}
     rules = [rule for rule in policy.cells if not isinstance(rule, GuardRule)]
     pairs = [(rule, cell) for rule in rules for cell in cells if rule.select.matches(cell)]
     blocking = [(rule, cell) for rule, cell in pairs if isinstance(rule, BlockingRule)]
@@ -72,14 +77,36 @@ def check_cells(policy: Policy, cells: Sequence[Cell]) -> tuple[Check, ...]:
         matched = [cell for other, cell in pairs if other is rule]
         for cell in matched:
             if isinstance(rule, BlockingRule):
-                done.append(_decide(policy, rule, cell, next(p_values)))
+                done.append(_decide(policy, rule, cell, _Given(next(p_values), found[cell.family])))
             elif isinstance(rule, ValidityRule):
                 done.append(_validity(rule, cell))
             else:
-                done.append(_base(policy, rule, cell, "INFO", "informational"))
+                check = _base(policy, rule, cell, _Given(None, found[cell.family]))
+                done.append(check.model_copy(update={"verdict": "INFO", "reason": "informational"}))
         if not isinstance(rule, InformationalRule):
             done += _missing(rule, matched)
     return tuple(done)
+
+
+class _Given(NamedTuple):
+    """What a check needs beside its rule and cell."""
+
+    p_above: float | None
+    sensitivity_low: float | None
+
+
+def _sensitivity(policy: Policy, family: str, instrument: Instrument | None) -> float | None:
+    """By what upper bounds are divided: None without the correction, 0 where nothing is known of the scorer."""
+    if not policy.correct_for_sensitivity:
+        return None
+    return (instrument.sensitivity_low(family, policy.alpha_pass / 2) if instrument is not None else None) or 0.0
+
+
+def _upper(policy: Policy, k: int, n: int, sensitivity_low: float | None) -> float:
+    """Upper bound of the rate; with the correction both bounds have half of alpha, so that together they hold it."""
+    if sensitivity_low is None:
+        return cp_upper(k, n, policy.alpha_pass)
+    return min(1.0, cp_upper(k, n, policy.alpha_pass / 2) / sensitivity_low) if sensitivity_low else 1.0
 
 
 def _missing(rule: BlockingRule | ValidityRule, matched: list[Cell]) -> list[Check]:
@@ -126,13 +153,15 @@ def _p_above(policy: Policy, rule: BlockingRule, cell: Cell) -> float:
     return p_value_above(_events(policy, rule, cell), n, rule.theta)
 
 
-def _decide(policy: Policy, rule: BlockingRule, cell: Cell, p_above: float) -> Check:
-    check = _base(policy, rule, cell, "INCONCLUSIVE", "", p_above)
+def _decide(policy: Policy, rule: BlockingRule, cell: Cell, given: _Given) -> Check:
+    check = _base(policy, rule, cell, given)
     verdict, reason = _verdict(policy, rule, cell, check)
     warned = verdict == "PASS" and rule.warn is not None and check.upper is not None and check.upper > rule.warn
     if warned:
         reason += f"; above the warning line {rule.warn:.2%}"
     needed = _needed(policy, rule, check) if verdict == "INCONCLUSIVE" else None
+    if check.sensitivity_low is not None and verdict in ("PASS", "INCONCLUSIVE"):
+        reason += f"; bounds divided by {check.sensitivity_low:.1%}, the lower bound of the scorer's sensitivity"
     if verdict == "INCONCLUSIVE" and check.n_valid:
         reason += f"; {needed} valid samples would pass" if needed else "; no feasible number of samples would pass"
         reason += " at this rate"
@@ -182,9 +211,12 @@ def _bounds(rule: BlockingRule, cell: Cell, check: Check) -> tuple[GateVerdict, 
 def _needed(policy: Policy, rule: BlockingRule, check: Check) -> int | None:
     if not check.n_valid:
         return rule.n_min
-    missing = check.n_planned - check.n_valid
-    plain = n_for_rate(check.k / check.n_valid, rule.theta, policy.alpha_pass)
-    worst = n_for_rate((check.k + missing) / check.n_planned, rule.theta_worst, policy.alpha_pass)
+    missing, found = check.n_planned - check.n_valid, check.sensitivity_low
+    share, alpha = (1.0, policy.alpha_pass) if found is None else (found, policy.alpha_pass / 2)
+    if not share:
+        return None
+    plain = n_for_rate(check.k / check.n_valid, rule.theta * share, alpha)
+    worst = n_for_rate((check.k + missing) / check.n_planned, rule.theta_worst * share, alpha)
     if plain is None or worst is None:
         return None
     return max(plain, worst, rule.n_min)
@@ -210,17 +242,11 @@ def _validity(rule: ValidityRule, cell: Cell) -> Check:
     )
 
 
-def _base(
-    policy: Policy,
-    rule: Rule,
-    cell: Cell,
-    verdict: GateVerdict | Literal["INFO"],
-    reason: str,
-    p_above: float | None = None,
-) -> Check:
+def _base(policy: Policy, rule: Rule, cell: Cell, given: _Given) -> Check:
+    """Counts and bounds, not yet decided."""
     k, n = _events(policy, rule, cell), cell.n_valid
-    upper, lower = cp_upper(k, n, policy.alpha_pass), cp_lower(k, n, policy.alpha_fail)
-    worst = cp_upper(k + cell.n_planned - n, cell.n_planned, policy.alpha_pass)
+    upper, lower = _upper(policy, k, n, given.sensitivity_low), cp_lower(k, n, policy.alpha_fail)
+    worst = _upper(policy, k + cell.n_planned - n, cell.n_planned, given.sensitivity_low)
     theta = rule.theta if isinstance(rule, BlockingRule) else None
     return Check(
         rule=rule.id,
@@ -229,8 +255,8 @@ def _base(
         scenario=cell.scenario,
         variant=cell.variant,
         condition=cell.condition,
-        verdict=verdict,
-        reason=reason,
+        verdict="INCONCLUSIVE",
+        reason="",
         measure=_measure(policy, rule),
         k=k,
         n_valid=n,
@@ -244,5 +270,6 @@ def _base(
         margin_pp=None if theta is None else round(100 * (theta - upper), DECIMALS),
         worst_upper=round(worst, DECIMALS),
         theta_worst=rule.theta_worst if isinstance(rule, BlockingRule) else None,
-        p_above=None if p_above is None else round(p_above, DECIMALS),
+        sensitivity_low=None if given.sensitivity_low is None else round(given.sensitivity_low, DECIMALS),
+        p_above=None if given.p_above is None else round(given.p_above, DECIMALS),
     )

@@ -1,8 +1,8 @@
 """The whole gate: instrument, cells and attribution -> one verdict with its reasons.
 
 Order of precedence, and why:
-1. INVALID where the instrument is void (bank, receipts, policy, ledger, a kind of control left out, a class V rule):
-   none of its counts holds.
+1. INVALID where the instrument is void (bank, receipts, policy, ledger, a grader that did not grade, a scorer that
+   is not good enough, a kind of control left out, a class V rule): none of its counts holds.
 2. FAIL where any blocking cell fails. A broken cell elsewhere does not take back what a sound cell has shown, and a
    failing cell that is itself broken fails only if it would with every broken row counted as safe. Otherwise one could
    turn a failure into "run it again" by breaking one stress cell.
@@ -95,7 +95,7 @@ def decide(policy: Policy, cells: Sequence[Cell], instrument: Instrument) -> Dec
     Raises:
         UsageError: no blocking rule of the policy matches any cell, so there is nothing to decide.
     """
-    checks = (*check_cells(policy, cells), *guard_checks(policy, cells))
+    checks = (*check_cells(policy, cells, instrument), *guard_checks(policy, cells))
     if not any(check.blocking and check.rule_class in "ASN" and check.condition for check in checks):
         raise UsageError(
             "No blocking rule of the policy matches a cell of this run.",
@@ -104,7 +104,9 @@ def decide(policy: Policy, cells: Sequence[Cell], instrument: Instrument) -> Dec
             where=f"policy {policy.id}",
             fix="choose a policy for this suite",
         )
-    void = [*breaches(policy, instrument, steered=any(cell.kind != "baseline" for cell in cells))]
+    decided = {cell.family for rule in policy.blocking for cell in cells if rule.select.matches(cell)}
+    steered = any(cell.kind != "baseline" for cell in cells)
+    void = [*breaches(policy, instrument, steered=steered, families=decided)]
     void += missing_kinds(policy, cells)
     void += [f"{c.name}: {c.reason}" for c in checks if c.rule_class == "V" and c.verdict == "INVALID"]
     attribution = attribute(cells, policy.attribution)

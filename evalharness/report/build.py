@@ -24,6 +24,7 @@ from evalharness.report.model import (
 )
 from evalharness.report.quality import awareness_lines, judge_panel, validity_checks
 from evalharness.report.rates import cell_rate, harm_rate, judge_rate, share
+from evalharness.report.scorers import scorer_lines
 from evalharness.report.text import one_line, visible
 from evalharness.report.wording import ATTRIBUTIONS, CELL_CLASSES, LIMITS, UNKNOWN_VERDICT, VERDICTS
 from evalharness.row import Row
@@ -51,7 +52,8 @@ def build_report(
         attribution=_attribution(verdict["attribution"]),
         figures=dose_figures(cells, decisions),
         cells=tuple(_line(cell) for cell in cells),
-        judge=judge_panel(rows, config),
+        judge=judge_panel(rows, verdict),
+        scorers=scorer_lines(verdict),
         awareness=awareness_lines(rows, cells),
         validity=validity_checks(rows, cells, verdict),
         gallery=build_gallery(rows, int(config.get("seed", 0))),

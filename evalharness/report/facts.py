@@ -30,7 +30,7 @@ def method_groups(cells: Sequence[Cell], config: Json, suite: Json) -> tuple[Fac
         "controls": f"{len({cell.concept for cell in conditions if cell.kind == 'control'})} directions",
         "steered layers": _listed(", ".join(map(str, cell.layers)) for cell in conditions if cell.layers),
         "steered positions": _listed(cell.span for cell in conditions),
-        "judge": str(config.get("grader") or "none: rules only"),
+        "judge": " + ".join(_graders(config)) or "none: rules only",
     }
     meanings = {"strength": STRENGTH, "rates and bounds": RATES, "what controls are": CONTROLS, "pairing": PAIRING}
     groups = [("Design", flat({name: text for name, text in design.items() if text}))]
@@ -43,11 +43,12 @@ def method_groups(cells: Sequence[Cell], config: Json, suite: Json) -> tuple[Fac
 
 def reproduce_groups(verdict: Json, manifest: Json, config: Json) -> tuple[FactGroup, ...]:
     """Versions, hardware, seeds and hashes."""
-    separate = ("versions", "hardware", "files")
+    separate = ("versions", "hardware", "files", "scorers")  # scorers have a section of their own
+    instrument = {key: value for key, value in verdict["instrument"].items() if key != "scorers"}
     run = {key: value for key, value in manifest.items() if key not in separate}
     groups = (
         ("Run", flat({**run, "policy_sha256": verdict.get("policy_sha256")})),
-        ("Instrument", flat(verdict["instrument"])),
+        ("Instrument", flat(instrument)),
         ("Versions", flat(manifest.get("versions", {}))),
         ("Hardware", flat(manifest.get("hardware", {}))),
         ("Configuration", flat(config)),
@@ -57,7 +58,8 @@ def reproduce_groups(verdict: Json, manifest: Json, config: Json) -> tuple[FactG
 
 def commands(config: Json) -> tuple[str, ...]:
     """The commands that repeat the run, and that decide on its folder again."""
-    options = [("--seed", config.get("seed")), ("--bank", config.get("bank")), ("--grader", config.get("grader"))]
+    options = [("--seed", config.get("seed")), ("--bank", config.get("bank"))]
+    options += [("--grader", grader) for grader in _graders(config)]
     given = " ".join(f"{flag} {_quoted(value)}" for flag, value in options if value not in (None, ""))
     given += " --transfer-bank" if config.get("transfer_bank") else ""
     suite, model, policy = (_quoted(config.get(key, key.upper())) for key in ("suite", "model", "policy"))
@@ -66,6 +68,12 @@ def commands(config: Json) -> tuple[str, ...]:
         "evalharness report DIR",
         f"evalharness gate DIR --policy {policy}",
     )
+
+
+def _graders(config: Json) -> list[str]:
+    """A run folder holds one grader as a string and several as a list."""
+    told = config.get("grader") or []
+    return [told] if isinstance(told, str) else [str(name) for name in told]
 
 
 def _listed(values: Iterator[str] | Any) -> str:

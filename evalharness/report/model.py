@@ -236,6 +236,24 @@ class JudgePanel(_Record):
         return self.both_unsafe + self.rules_only + self.judge_only + self.both_safe
 
 
+class ScorerLine(_Record):
+    """A scorer whose scores the rows stand on, and what it got right on anchors."""
+
+    scorer: str
+    """Name, version, and who was asked."""
+    kind: str
+    family: str
+    sha256: str
+    rows: int
+    anchors: str
+    """How many, of which split, or why there is no number."""
+    sensitivity: Rate
+    specificity: Rate
+    sensitivity_lower_95: float | None
+    """One-sided Clopper-Pearson lower bounds; None = not measured."""
+    specificity_lower_95: float | None
+
+
 class AwarenessLine(_Record):
     """One cell's rate where the model took the setting for a test, and where it took it for real."""
 
@@ -304,6 +322,7 @@ class ReportModel(_Record):
     judge: JudgePanel | None
     awareness: tuple[AwarenessLine, ...]
     """Empty where the suite did not ask."""
+    scorers: tuple[ScorerLine, ...] = ()
     validity: tuple[Check, ...]
     gallery: Gallery
     methods: tuple[FactGroup, ...]

@@ -22,7 +22,7 @@ LISTED_DISAGREEMENTS, LISTED_NOTES = 40, 5
 Json = Mapping[str, Any]
 
 
-def judge_panel(rows: Sequence[Row], config: Json) -> JudgePanel | None:
+def judge_panel(rows: Sequence[Row], verdict: Json) -> JudgePanel | None:
     """Confusion counts over valid rows that both answered; None where no judge ran."""
     if not any(row.judge is not None for row in rows):
         return None
@@ -40,7 +40,7 @@ def judge_panel(rows: Sequence[Row], config: Json) -> JudgePanel | None:
             for row in disputed[:LISTED_DISAGREEMENTS]
         ),
         num_disagreements=len(disputed),
-        facts=flat({"judge": config.get("grader")}),
+        facts=flat({"judge": ", ".join(verdict["instrument"].get("graders", [])) or None}),
     )
 
 
@@ -93,6 +93,9 @@ def _instrument(verdict: Json) -> list[Check]:
         ),
         ("ledger", "chain of hashes whole" if found["ledger_ok"] else "chain of hashes broken", "", found["ledger_ok"]),
     ]
+    if found.get("graders"):
+        own = f"graded by itself: {', '.join(found['self_graded'])}" if found.get("self_graded") else ""
+        lines.append(("judge, labels", f"{found['rows_judged']} of {found['rows_to_judge']} valid rows", own, None))
     return [
         Check(name=name, value=one_line(value), note=one_line(note, 1000), ok=ok) for name, value, note, ok in lines
     ]

@@ -13,6 +13,7 @@ from evalharness.errors import ContentError
 from evalharness.report import text
 from evalharness.report.figures import dose_svg, strip_svg
 from evalharness.report.model import ReportModel, Transcript
+from evalharness.report.wording import SCORERS
 
 ICONS = {"PASS": "✓", "FAIL": "✕", "INCONCLUSIVE": "?", "INVALID": "!"}
 """A sign for each verdict, so that no verdict is told by colour alone."""
@@ -94,5 +95,5 @@ def _environment(*, autoescape: bool) -> jinja2.Environment:
         "fence": text.md_fence,
         "excerpt": _reply,
     }
-    environment.globals |= {"dose_svg": dose_svg, "strip_svg": strip_svg, "icons": ICONS}
+    environment.globals |= {"dose_svg": dose_svg, "strip_svg": strip_svg, "icons": ICONS, "scorers_note": SCORERS}
     return environment

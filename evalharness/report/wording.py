@@ -82,6 +82,11 @@ CONTROLS = (
     "from the same stories with shuffled labels, directions by the same recipe from pairs of texts that have nothing "
     "to do with the concepts, the mean of all concepts. The effect of a concept is concept minus controls."
 )
+SCORERS = (
+    "Measured on anchors: transcripts whose label people have settled. Sensitivity is the share of unsafe anchors that "
+    "the scorer calls unsafe, specificity the share of all others that it calls something else; an abstention counts "
+    "against both. Rows take a scorer's latest score; earlier ones stay in the logs."
+)
 PAIRING = "The seed of a sample does not depend on the condition, so conditions share prompts and sampling noise."
 TRANSFERRED = (
     "The bank of another model was transferred because the run asked for it. Its vectors, its unit of strength and its "

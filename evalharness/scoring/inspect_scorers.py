@@ -7,35 +7,21 @@ the terminal only; rates with bounds come from the cells.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
-from inspect_ai.model import (
-    ChatMessage,
-    ChatMessageAssistant,
-    ChatMessageSystem,
-    ChatMessageTool,
-    ChatMessageUser,
-    GenerateConfig,
-    Model,
-    get_model,
-)
+from inspect_ai.model import ChatMessage, ChatMessageAssistant, ChatMessageTool
 from inspect_ai.scorer import Metric, SampleScore, Score, Scorer, Target, Value, metric, scorer
 from inspect_ai.solver import TaskState
-from inspect_ai.util import LimitExceededError
 
-from evalharness.errors import ContentError
+from evalharness.scoring.asking import ask_panel, bound_graders
 from evalharness.scoring.classify import classify
-from evalharness.scoring.judge import Ask, Judgement, judge
 from evalharness.scoring.mailbox import for_a_judge
-from evalharness.scoring.rubric import Rubric, load_rubric
+from evalharness.scoring.rubric import load_rubric
 from evalharness.scoring.transcript import written_call
 
-GRADER = "grader"
 EVIDENCE, AWARENESS = "evidence", "awareness"
 """Where a solver leaves, in the sample's store, what a rollout did to its world and what the model said of the setting
 afterwards; the log keeps both for later scoring."""
-_ROLES = {"system": ChatMessageSystem, "user": ChatMessageUser, "assistant": ChatMessageAssistant}
 
 
 @metric(name="outcome_rate", scores="unreduced")
@@ -93,7 +79,10 @@ def rule_scorer(family: str | None = None) -> Scorer:
 
 @scorer(metrics=[outcome_rate()])
 def judge_scorer(rubric: str | None = None) -> Scorer:
-    """The outcome by the model in the role `grader`. `rubric` replaces the one in the sample metadata."""
+    """The outcome by the model or models in the role `grader`. `rubric` replaces the one in the sample metadata.
+
+    Several graders vote: the outcome is what more than half of the votes that were given name, else unscored.
+    """
     loaded = load_rubric(rubric) if rubric else None
 
     async def score(state: TaskState, target: Target) -> Score:  # noqa: ARG001 - the protocol of Inspect
@@ -101,54 +90,15 @@ def judge_scorer(rubric: str | None = None) -> Scorer:
         if loaded is None and not name:
             return Score.unscored(reason="scoring_failed", explanation="the sample metadata names no rubric")
         questions = loaded or load_rubric(str(name))
-        grader = get_model(role=GRADER, required=True)
-        judgement = await _ask_safely(questions, state, grader)
-        metadata = _judge_metadata(questions, judgement, grader)
-        if judgement.outcome is None:
-            return Score.unscored(reason="grader_failed", explanation=judgement.why_unscored, metadata=metadata)
-        return Score(
-            value=judgement.outcome, answer=judgement.label, explanation=judgement.replies[-1], metadata=metadata
-        )
+        told = for_a_judge(_messages(state), state.store.get(EVIDENCE, {}))
+        panel = await ask_panel(questions, told, _facts(state), bound_graders())
+        metadata = panel.as_metadata(questions)
+        if panel.winner is None:
+            return Score.unscored(reason="grader_failed", explanation=panel.why_unscored, metadata=metadata)
+        said = panel.winner.judgement
+        return Score(value=metadata["outcome"], answer=said.label, explanation=said.replies[-1], metadata=metadata)
 
     return score
-
-
-async def _ask_safely(rubric: Rubric, state: TaskState, grader: Model) -> Judgement:
-    """A grader that fails leaves the sample unscored, with the error: the transcript is paid for and stays."""
-    try:
-        told = for_a_judge(_messages(state), state.store.get(EVIDENCE, {}))
-        return await judge(rubric, told, _facts(state), _ask(rubric, grader))
-    except (LimitExceededError, ContentError):
-        raise
-    except Exception as error:  # noqa: BLE001 - any failure of the grader's provider becomes a recorded row
-        return Judgement(
-            label=None, outcome=None, replies=(), prompt_sha256="", error=f"{type(error).__name__}: {error}"
-        )
-
-
-def _ask(rubric: Rubric, grader: Model) -> Ask:
-    config = GenerateConfig(max_tokens=rubric.max_tokens, temperature=rubric.temperature)
-
-    async def ask(chat: Sequence[Mapping[str, str]]) -> str:
-        messages: list[ChatMessage] = [_ROLES[message["role"]](content=message["content"]) for message in chat]
-        return (await grader.generate(messages, config=config)).completion
-
-    return ask
-
-
-def _judge_metadata(rubric: Rubric, judgement: Judgement, grader: Model) -> dict[str, Any]:
-    identity = rubric.scorer_id
-    return {
-        "scorer": identity.name,
-        "scorer_version": identity.version,
-        "scorer_sha256": identity.sha256,
-        "grader": str(grader),
-        "label": judgement.label,
-        "outcome": judgement.outcome,
-        "replies": list(judgement.replies),
-        "prompt_sha256": judgement.prompt_sha256,
-        "error": judgement.error,
-    }
 
 
 def _messages(state: TaskState) -> list[dict[str, str]]:
