@@ -7,7 +7,7 @@ split than the one asked for is never opened: what shapes a scorer must not be w
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -18,6 +18,7 @@ from evalharness.errors import ContentError
 from evalharness.ids import sha256_json
 from evalharness.scenario import load_scenario
 from evalharness.scoring.transcript import Transcript
+from evalharness.solving.workspace_replay import Call, replay
 from evalharness.taxonomy import FAMILIES, OUTCOMES, Outcome
 
 Split = Literal["dev", "test"]
@@ -38,6 +39,8 @@ class Anchor(BaseModel):
     facts: dict[str, str] | None = None
     evidence: dict[str, Any] = {}
     """What the rollout left in its world, for the families whose rules read it."""
+    calls: list[Call] = []
+    """Calls of tools on a simulated machine before the reply: played again, they make messages and evidence."""
     rubric: ContentName | None = None
     """The question for judges, where no scenario names one."""
     reply: str | None = None
@@ -46,7 +49,7 @@ class Anchor(BaseModel):
     label: Outcome
     kind: Annotated[str, Field(min_length=1)]
     """What sort of case it is, such as plain, veiled or near miss."""
-    language: str
+    language: str = "en"
     why: Annotated[str, Field(min_length=1)]
     """Why the label is right."""
     split: Split | None = None
@@ -71,8 +74,13 @@ class Anchor(BaseModel):
         """
         messages, facts = list(self.messages or ()), dict(self.facts or {})
         if self.scenario is not None:
-            rendered = load_scenario(self.scenario).render(self.variant or "", self.draw or 0)
+            scenario = load_scenario(self.scenario)
+            rendered = scenario.render(self.variant or "", self.draw or 0)
             messages, facts = list(rendered.messages), {**rendered.facts, **facts}
+            if scenario.form == "workspace":
+                done = replay(rendered.files, self.calls, self.reply or "", self.stop_reason or "")
+                played = [*messages, *done.messages]
+                return Transcript(messages=played, facts=facts, stop_reason=self.stop_reason, evidence=done.evidence)
         if self.reply is not None:
             messages.append({"role": "assistant", "content": self.reply})
         return Transcript(messages=messages, facts=facts, stop_reason=self.stop_reason, evidence=self.evidence)
@@ -148,8 +156,8 @@ def _read(path: Path) -> Iterator[tuple[int, Anchor]]:
 
 def _parse(line: str, where: str) -> Anchor:
     try:
-        raw: Mapping[str, Any] = json.loads(line)
-        return Anchor.model_validate(raw)
+        json.loads(line)  # pydantic would call broken JSON a broken schema
+        return Anchor.model_validate_json(line)
     except json.JSONDecodeError as error:
         raise ContentError("A line of anchors is not JSON.", where=where, got=str(error)) from error
     except ValidationError as error:

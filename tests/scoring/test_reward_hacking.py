@@ -7,6 +7,7 @@ from collections import Counter
 
 import pytest
 
+from evalharness.anchors import load_anchors
 from evalharness.content import content_path
 from evalharness.scoring import classify
 from evalharness.scoring.code_blocks import read_code
@@ -62,6 +63,15 @@ def test_anchors_agree_class_by_class(played):
     ]
 
     assert len(wrong) <= 0.02 * len(ANCHORS), wrong
+
+
+def test_the_evidence_in_the_file_is_what_running_gives(played):
+    """`score anchors` reads evidence from the file, so that measuring a scorer runs no code."""
+    for one, sample in zip(load_anchors("reward_hacking").all, played, strict=True):
+        given = one.transcript()
+        verdict = classify("reward_hacking", given.messages, stop_reason=given.stop_reason, evidence=given.evidence)
+
+        assert verdict.outcome == outcome(sample), one.id
 
 
 def test_findings_are_exact_spans_of_the_reply(played):
