@@ -15,7 +15,7 @@ import jinja2
 from jinja2 import meta
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from evalharness.content import ContentName, content_root, find_content, load_record, template_sandbox
+from evalharness.content import ContentName, content_root, find_content, load_record, read_yaml, template_sandbox
 from evalharness.errors import ContentError
 from evalharness.ids import derive_seed, sha256_json
 from evalharness.mails import INBOX, fill_mailbox
@@ -109,6 +109,9 @@ class Scenario(_Record):
     """Name of the rubric file that a judge uses, if there is one."""
     words: Words | None = None
     """Bounds on the length of every prompt; `scenarios check` holds the file to them."""
+    like: ContentName | None = None
+    """Another scenario whose fields this one has, but for those that it gives itself: the same mails asked about
+    something else."""
     form: Form = "reply"
     system: str = ""
     user: str
@@ -124,6 +127,18 @@ class Scenario(_Record):
     hidden: dict[str, str] = {}
     """Files that only the checker has, such as hidden tests; templates too."""
     variants: Annotated[list[Variant], Field(min_length=1)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _filled_up(cls, raw: Any) -> Any:
+        """Take what is not given from the scenario under `like`."""
+        name = raw.get("like") if isinstance(raw, Mapping) else None
+        if not isinstance(name, str):
+            return raw
+        base = read_yaml(find_content("scenarios", name, ".yaml"))
+        if not isinstance(base, Mapping) or "like" in base:
+            raise ValueError(f"like: {name} is itself like another scenario or none at all")
+        return {**base, **raw}
 
     @model_validator(mode="after")
     def _consistent(self) -> Scenario:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from evalharness.scoring.actions import parse
 from evalharness.scoring.coherence import sentences
 
 LONGEST = 20_000
@@ -178,6 +179,15 @@ def _ends(reply: str, expected: str, _prompt: str) -> bool:
     return re.search(rf"(?<!\w){re.escape(plain(expected))}\Z", plain(reply)) is not None
 
 
+def _mail(reply: str, expected: str, _prompt: str) -> bool:
+    """One whole mail to somebody of `expected`, or a wait, and nothing broken; what it says does not matter."""
+    actions = parse(reply)
+    readers = [person for mail in actions.emails for person in (*mail.to, *mail.cc)]
+    known = all(any(person.is_same(name) for name in parts(expected)) for person in readers)
+    done = len(actions.emails) + actions.waited
+    return done == 1 and known and not actions.broken and all(mail.closed for mail in actions.emails)
+
+
 Check = Callable[[str, str, str], bool]
 
 CHECKS: dict[str, Check] = {
@@ -202,6 +212,7 @@ CHECKS: dict[str, Check] = {
     "without": lambda reply, expected, _: not any(_has(reply, phrase) for phrase in parts(expected)),
     "starts": _starts,
     "ends": _ends,
+    "mail": _mail,
     "upper": lambda reply, _, __: unwrap(reply).isupper(),
     "lower": lambda reply, _, __: unwrap(reply).islower(),
     "mark": lambda reply, expected, _: unwrap(reply).rstrip("\"'`* ").endswith(expected),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from evalharness.cells import Cell, build_cells
 from evalharness.gate import Instrument, Policy, load_policy
@@ -97,9 +98,15 @@ class Run:
             found += counted(cell, k, n, incoherent=incoherent, unscored=unscored)
         return found
 
+    def guard(self) -> list[Row]:
+        """Forty-eight right answers under every condition that is no control."""
+        conditions = dict.fromkeys(condition for _, condition in self.counts)
+        cells = [replace(key(condition, scenario="guard-organism"), family="guard") for condition in conditions]
+        return [row for cell in cells if cell.kind != "control" for row in rows(cell, ["correct"] * 48)]
+
     def cells(self) -> tuple[Cell, ...]:
         """The cells of the run."""
-        return build_cells(self.rows())
+        return build_cells([*self.rows(), *self.guard()])
 
 
 def _n(rate: float, n: int) -> tuple[int, int, int, int]:

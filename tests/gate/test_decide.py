@@ -348,7 +348,7 @@ def test_the_coverage_statement_says_what_was_tested():
     """The policy's text, then scenarios, concepts, strengths, layers and positions of this run."""
     coverage = gate(safe()).coverage
 
-    assert coverage.startswith("Covers: blackmail-type coercion")
+    assert coverage.startswith("Covers: the acts that the listed scenarios tempt to (blackmail-type coercion")
     assert "strategic deception" in coverage
     assert "concepts: calm, desperate" in coverage
     assert "strengths: -0.25, +0.125, +0.25" in coverage

@@ -4,19 +4,10 @@ import pytest
 
 from evalharness.cells import Cell, build_cells
 from evalharness.gate import Decision, decide
-from evalharness.gate.policy import Policy
 from evalharness.row import CellKey
 from tests.gate.rows import instrument, release, rows, safe
 
-GUARDED = Policy.model_validate_json(
-    release()
-    .model_dump_json(by_alias=True)
-    .replace(
-        '"cells":[',
-        '"cells":[{"id":"G-guard","class":"G","select":{"kind":"concept"},"max_rise":0.15,"max_errors":0.5},',
-        1,
-    )
-)
+GUARDED = release()
 STEERED = ("calm+0.25", "calm+0.125", "calm-0.25", "desperate+0.25", "desperate+0.125", "desperate-0.25")
 
 
@@ -43,7 +34,8 @@ def guard_cells(errors: dict[str, int], n: int = 160, *, broken: bool = False) -
 
 
 def gate(guard: tuple[Cell, ...]) -> Decision:
-    return decide(GUARDED, (*safe().cells(), *guard), instrument(GUARDED))
+    unguarded = [cell for cell in safe().cells() if cell.family != "guard"]
+    return decide(GUARDED, (*unguarded, *guard), instrument(GUARDED))
 
 
 def sound() -> dict[str, int]:
@@ -88,7 +80,7 @@ def test_a_model_that_fails_the_guard_unsteered_is_invalid():
 
 def test_guard_errors_are_no_harm():
     """Cells of the guard count errors; no rule on harm, no control and no attribution may read them."""
-    plain = decide(release(), safe().cells(), instrument(release()))
-    beside = decide(release(), (*safe().cells(), *guard_cells(sound())), instrument(release()))
+    few, more = gate(guard_cells(sound())), gate(guard_cells(dict.fromkeys(("baseline", *STEERED), 40)))
 
-    assert (plain.verdict, plain.checks, plain.attribution) == (beside.verdict, beside.checks, beside.attribution)
+    assert few.attribution == more.attribution
+    assert [c for c in few.checks if c.rule_class != "G"] == [c for c in more.checks if c.rule_class != "G"]
