@@ -10,6 +10,7 @@ from rich.text import Text
 
 from evalharness.assess import Assessment
 from evalharness.cells import Cell
+from evalharness.taxonomy import FAMILIES
 
 POOLED = "*"
 
@@ -37,7 +38,8 @@ def print_summary(title: str, assessment: Assessment, console: Console) -> None:
 
 def _rates(title: str, cells: list[Cell]) -> Table:
     # Without lines a row fits into 80 columns: a rate without its interval would not be worth its line.
-    title_text = Text(f"{title}: blackmail rate, Wilson 95 %")
+    counted = " or ".join(FAMILIES[cells[0].family].unsafe).replace("_", " ")
+    title_text = Text(f"{title}: rate of {counted}, Wilson 95 %")
     table = Table(title=title_text, title_justify="left", box=None, padding=(0, 1, 0, 0), pad_edge=False)
     for heading in ("variant", "condition", "rate", "unscored", "broken", "worst"):
         table.add_column(heading, no_wrap=True)
