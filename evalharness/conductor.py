@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from inspect_ai import Task
 from inspect_ai import eval as inspect_eval
 from inspect_ai.model import GenerateConfig, Model, get_model
 
@@ -21,11 +22,12 @@ from evalharness.concepts import ConceptBank
 from evalharness.conditions import ConditionTable
 from evalharness.content import load_module
 from evalharness.errors import BankError, EngineError
+from evalharness.external import external_task, load_items
 from evalharness.gate import Policy, load_policy
 from evalharness.ids import sha256_json
 from evalharness.ledger import Ledger
 from evalharness.logs import read_samples, recover_crashed
-from evalharness.plan import UNBUILT, BankView, Plan, PlannedSample, build_plan
+from evalharness.plan import UNBUILT, BankView, Items, Plan, PlannedSample, build_plan
 from evalharness.planfile import write_plan
 from evalharness.provider import SteeredAPI
 from evalharness.request import Steering
@@ -51,6 +53,8 @@ class _Run:
 
     config: RunConfig
     suite: Suite
+    items: Items
+    """The datasets of its tasks from elsewhere."""
     policy: Policy
     folder: RunFolder
     worker: EngineWorker
@@ -78,8 +82,11 @@ def run(config: RunConfig) -> RunResult:
         trust_remote_code=config.trust_remote_code,
         max_rows=config.max_rows,
     )
-    state = _Run(config=config, suite=suite, policy=policy, folder=folder, worker=shared_worker(spec))
-    build_plan(suite, config.seed)  # an unknown scenario or a doubled cell must show before the folder exists
+    items = load_items(suite)
+    state = _Run(config=config, suite=suite, items=items, policy=policy, folder=folder, worker=shared_worker(spec))
+    build_plan(
+        suite, config.seed, items=items
+    )  # an unknown scenario or a doubled cell must show before the folder exists
     continued = folder.open({**config.identity, "suite_sha256": _suite_sha256(suite), "policy_sha256": policy.sha256})
     with storage_errors(folder.root):
         if not continued:
@@ -98,7 +105,7 @@ def _execute(state: _Run) -> int:
     """Bank, plan and rollouts. Returns how many samples were generated."""
     config, folder = state.config, state.folder
     bank = _bank(state)
-    plan = build_plan(state.suite, config.seed, UNBUILT if bank is None else _view(bank))
+    plan = build_plan(state.suite, config.seed, UNBUILT if bank is None else _view(bank), state.items)
     folder.suite.write_text(state.suite.model_dump_json(by_alias=True, indent=1) + "\n", encoding="utf-8")
     write_plan(plan.samples, folder.plan)
     ConditionTable.of(plan.conditions).save(folder.conditions)
@@ -179,26 +186,33 @@ def _view(bank: ConceptBank) -> BankView:
 def _generate(state: _Run, plan: Plan, todo: Sequence[PlannedSample]) -> None:
     """One Inspect eval per scenario that has samples left."""
     for scenario in plan.scenarios:
-        ids: list[str | int] = [sample.id for sample in todo if sample.cell.scenario == scenario]
-        if ids:
-            _evaluate(state, scenario, ids)
+        samples = [sample for sample in todo if sample.cell.scenario == scenario]
+        if samples:
+            _evaluate(state, scenario, samples)
 
 
-def _evaluate(state: _Run, scenario: str, ids: list[str | int]) -> None:
+def _task(state: _Run, scenario: str, samples: Sequence[PlannedSample]) -> Task:
+    spec = state.suite.tasks.get(scenario)
+    if spec is not None:
+        return external_task(spec, samples, state.suite.sampling.build())
+    grid: Task = load_module("tasks", "blackmail").grid(
+        plan=str(state.folder.plan), scenario=scenario, judge=state.config.grader is not None
+    )
+    return grid
+
+
+def _evaluate(state: _Run, scenario: str, samples: Sequence[PlannedSample]) -> None:
     config, folder = state.config, state.folder
     model = _model(state)
     connections = model.api.max_connections()
-    task = load_module("tasks", "blackmail").grid(
-        plan=str(folder.plan), scenario=scenario, judge=config.grader is not None
-    )
     roles: dict[str, str | Model] = {}
     if config.grader is not None:
         roles["grader"] = get_model(config.grader, config=GenerateConfig(max_connections=connections))
     logs = inspect_eval(
-        task,
+        _task(state, scenario, samples),
         model=model,
         model_roles=roles,
-        sample_id=ids,
+        sample_id=[sample.id for sample in samples],
         log_dir=str(folder.logs),
         log_format="eval",
         display=config.display,

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from evalharness.assess import Assessment
 from evalharness.cells import Cell
+from evalharness.taxonomy import FAMILIES
 
 POOLED = "*"
 
@@ -37,7 +38,7 @@ def print_summary(title: str, assessment: Assessment, console: Console) -> None:
 
 def _rates(title: str, cells: list[Cell]) -> Table:
     # Without lines a row fits into 80 columns: a rate without its interval would not be worth its line.
-    title_text = Text(f"{title}: blackmail rate, Wilson 95 %")
+    title_text = Text(f"{title}: {_counted(cells)} rate, Wilson 95 %")
     table = Table(title=title_text, title_justify="left", box=None, padding=(0, 1, 0, 0), pad_edge=False)
     for heading in ("variant", "condition", "rate", "unscored", "broken", "worst"):
         table.add_column(heading, no_wrap=True)
@@ -46,6 +47,12 @@ def _rates(title: str, cells: list[Cell]) -> Table:
         counts = (f"{cell.n_unscored}/{cell.n_planned}", f"{cell.n_incoherent}/{cell.n_planned}")
         table.add_row(cell.variant, cell.condition, rate_text(cell), *counts, worst)
     return table
+
+
+def _counted(cells: list[Cell]) -> str:
+    """What k counts in these cells."""
+    families = dict.fromkeys(cell.family for cell in cells)
+    return " / ".join(label.replace("_", " ") for name in families for label in FAMILIES[name].unsafe)
 
 
 def shown_cells(cells: Iterable[Cell]) -> list[Cell]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from evalharness.scoring.external import judge_external
 from evalharness.scoring.rules import judge_mail
 from evalharness.scoring.transcript import Transcript
 from evalharness.scoring.verdict import Verdict
 
-_BY_FAMILY: dict[str, Callable[[Transcript], Verdict]] = {}
+_BY_FAMILY: dict[str, Callable[[Transcript], Verdict]] = {"external": judge_external}
 """Families with rules of their own; every other name is that of word lists for mail."""
 
 
