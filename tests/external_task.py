@@ -58,6 +58,7 @@ def two_steps(temperature: float = 0.0, self_graded: bool = False) -> Task:
         scorer=[letters(), asks_itself()] if self_graded else letters(),
         config=GenerateConfig(temperature=temperature, max_tokens=12, seed=5),
         epochs=2,
+        model="mockllm/model" if self_graded else None,
     )
 
 

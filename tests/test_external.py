@@ -78,8 +78,9 @@ def logged(finished):
 def test_every_planned_sample_of_a_task_ends_as_one_row(finished):
     """Plan, rows, cells, gate and report all know the task by its name."""
     planned, rows = read_plan(finished.folder.plan), finished.assessment.rows
+    (log,) = (read_eval_log(str(path)) for path in finished.folder.logs.glob("*.eval"))
 
-    assert len(planned) == CELLS * SAMPLES == finished.generated
+    assert len(planned) == CELLS * SAMPLES == finished.generated == len(log.samples or [])
     assert [sample.id for sample in planned] == [row.id for row in rows]
     assert {row.cell.scenario for row in rows} == {"two_steps"}
     assert {(sample.index, sample.item) for sample in planned} == {
@@ -178,7 +179,7 @@ def test_a_task_instead_of_a_suite(folder):
 
 @pytest.mark.usefixtures("finished")
 def test_a_model_that_grades_itself_is_not_steered_while_it_does(folder):
-    """Inspect hands an unbound grader the model under test: its call is unsteered and leaves no receipt."""
+    """Inspect hands an unbound grader the model under test, here the run's and not the one that the task names."""
     result = run(as_task(folder, "self", task_args={"self_graded": True}))
     samples = samples_of(folder / "self")
 
