@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from inspect_ai import Task
 from inspect_ai import eval as inspect_eval
 from inspect_ai.model import Model, get_model
 
@@ -21,12 +22,13 @@ from evalharness.concepts import ConceptBank
 from evalharness.conditions import ConditionTable
 from evalharness.content import load_module
 from evalharness.errors import BankError, EngineError, UsageError
+from evalharness.external import external_task, load_items
 from evalharness.gate import Policy, load_policy
 from evalharness.grading import grader_models, grader_roles, own_graders, require_other_model
 from evalharness.ids import sha256_json
 from evalharness.ledger import Ledger
 from evalharness.logs import read_samples, recover_crashed
-from evalharness.plan import UNBUILT, BankView, Plan, PlannedSample, build_plan, rubrics_of
+from evalharness.plan import UNBUILT, BankView, Items, Plan, PlannedSample, build_plan, rubrics_of
 from evalharness.planfile import read_plan, write_plan
 from evalharness.provider import SteeredAPI
 from evalharness.request import Steering
@@ -53,6 +55,8 @@ class _Run:
 
     config: RunConfig
     suite: Suite
+    items: Items
+    """The datasets of its tasks from elsewhere."""
     policy: Policy
     folder: RunFolder
     worker: EngineWorker
@@ -81,10 +85,11 @@ def run(config: RunConfig) -> RunResult:
         trust_remote_code=config.trust_remote_code,
         max_rows=config.max_rows,
     )
-    state = _Run(config=config, suite=suite, policy=policy, folder=folder, worker=shared_worker(spec))
+    items = load_items(suite)
+    state = _Run(config=config, suite=suite, items=items, policy=policy, folder=folder, worker=shared_worker(spec))
     # What cannot be run must show before the folder exists: an unknown scenario, a doubled cell, nowhere to run code, a
     # grader without a question.
-    planned = build_plan(suite, config.seed)
+    planned = build_plan(suite, config.seed, items=items)
     require_sandbox({sample.form for sample in planned.samples}, config.sandbox, f"suite {suite.id}")
     _require_question(config, planned)
     continued = folder.open({**config.identity, "suite_sha256": _suite_sha256(suite), "policy_sha256": policy.sha256})
@@ -116,7 +121,7 @@ def _execute(state: _Run) -> int:
     """Bank, plan and rollouts. Returns how many samples were generated."""
     config, folder = state.config, state.folder
     bank = _bank(state)
-    plan = build_plan(state.suite, config.seed, UNBUILT if bank is None else _view(bank))
+    plan = build_plan(state.suite, config.seed, UNBUILT if bank is None else _view(bank), state.items)
     folder.suite.write_text(state.suite.model_dump_json(by_alias=True, indent=1) + "\n", encoding="utf-8")
     write_plan(plan.samples, folder.plan)
     ConditionTable.of(plan.conditions).save(folder.conditions)
@@ -197,23 +202,33 @@ def _view(bank: ConceptBank) -> BankView:
 def _generate(state: _Run, plan: Plan, todo: Sequence[PlannedSample]) -> None:
     """One Inspect eval per scenario that has samples left."""
     for scenario in plan.scenarios:
-        ids: list[str | int] = [sample.id for sample in todo if sample.cell.scenario == scenario]
-        if ids:
-            _evaluate(state, scenario, ids)
+        samples = [sample for sample in todo if sample.cell.scenario == scenario]
+        if samples:
+            _evaluate(state, scenario, samples)
 
 
-def _evaluate(state: _Run, scenario: str, ids: list[str | int]) -> None:
+def _task(state: _Run, scenario: str, samples: Sequence[PlannedSample]) -> Task:
+    spec = state.suite.tasks.get(scenario)
+    if spec is not None:
+        return external_task(spec, samples, state.suite.sampling.build())
+    grid: Task = load_module("tasks", "blackmail").grid(
+        plan=str(state.folder.plan),
+        scenario=scenario,
+        judge=bool(state.config.grader),
+        sandbox=state.config.sandbox,
+    )
+    return grid
+
+
+def _evaluate(state: _Run, scenario: str, samples: Sequence[PlannedSample]) -> None:
     config, folder = state.config, state.folder
     model = _model(state)
     connections = model.api.max_connections()
-    task = load_module("tasks", "blackmail").grid(
-        plan=str(folder.plan), scenario=scenario, judge=bool(config.grader), sandbox=config.sandbox
-    )
     logs = inspect_eval(
-        task,
+        _task(state, scenario, samples),
         model=model,
         model_roles=grader_roles(grader_models(config.grader, connections)),
-        sample_id=ids,
+        sample_id=[sample.id for sample in samples],
         log_dir=str(folder.logs),
         log_format="eval",
         display=config.display,

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from evalharness.checkpoint import resolve_checkpoint
+from evalharness.external import load_items
 from evalharness.plan import Plan, build_plan
 from evalharness.runconfig import RunConfig
 
@@ -37,7 +38,7 @@ def estimate_run(config: RunConfig) -> RunEstimate:
     from evalharness.engine.footprint import measure_flops, read_footprint  # noqa: PLC0415 - torch only when asked
 
     suite = config.resolve_suite()
-    plan = build_plan(suite, config.seed)
+    plan = build_plan(suite, config.seed, items=load_items(suite))
     step = max(1, len(plan.samples) // PROMPTS_SAMPLED)
     probes = [sample.messages for sample in plan.samples[::step]]
     footprint = read_footprint(resolve_checkpoint(config.model), probes)

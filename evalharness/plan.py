@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain, zip_longest
+from types import MappingProxyType
 from typing import NamedTuple
 
 from evalharness.errors import ContentError
@@ -15,6 +16,7 @@ from evalharness.request import Sampling, Steering
 from evalharness.row import CellKey, Form
 from evalharness.scenario import Scenario, load_scenario
 from evalharness.suite import Block, Suite
+from evalharness.taxonomy import EXTERNAL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +36,23 @@ class PlannedSample:
     """What the rollout's world holds at its start, by path."""
     hidden: Mapping[str, str] = field(default_factory=dict)
     """Files that only the checker sees."""
+    item: str | None = None
+    """The sample of somebody else's task that this one repeats; None for our own scenarios."""
+    item_sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One sample of somebody else's task, as its dataset has it."""
+
+    id: str
+    sha256: str
+    """Over the sample, the task's arguments and settings, and its code as far as it is known by file or version."""
+    messages: tuple[Mapping[str, str], ...]
+
+
+Items = Mapping[str, tuple[Item, ...]]
+"""The datasets of a suite's tasks, by the name that cells call them."""
 
 
 class BankView(NamedTuple):
@@ -73,8 +92,8 @@ class Plan:
         return counts
 
 
-def build_plan(suite: Suite, run_seed: int, bank: BankView = UNBUILT) -> Plan:
-    """Lay out every sample of a suite.
+def build_plan(suite: Suite, run_seed: int, bank: BankView = UNBUILT, items: Items = MappingProxyType({})) -> Plan:
+    """Lay out every sample of a suite. `items` are needed for its tasks of somebody else.
 
     Raises:
         ContentError: an unknown scenario or variant, or two blocks that plan the same cell.
@@ -84,12 +103,10 @@ def build_plan(suite: Suite, run_seed: int, bank: BankView = UNBUILT) -> Plan:
     seen: set[tuple[str, str, str]] = set()
     sampling = suite.sampling.build()
     for number, block in enumerate(suite.blocks):
-        scenario = load_scenario(block.scenario)
-        form = block.form or scenario.form
-        named = scenario if form == scenario.form else scenario.in_form(form)
+        source = _source(block, items)
         for variant in block.variants:
             for condition in block.grid.conditions():
-                cell = _cell(named, variant, condition, bank)
+                cell = _cell(source, variant, condition, bank)
                 name = (cell.scenario, cell.variant, cell.condition)
                 if name in seen:
                     raise ContentError(
@@ -100,7 +117,7 @@ def build_plan(suite: Suite, run_seed: int, bank: BankView = UNBUILT) -> Plan:
                     )
                 seen.add(name)
                 conditions[condition.id] = condition
-                columns.append(_column(_Cell(named, cell, condition, sampling), block, run_seed, bank))
+                columns.append(_column(_Cell(source, cell, condition, sampling), block, run_seed, bank))
     rows = chain.from_iterable(zip_longest(*columns))
     return Plan(tuple(sample for sample in rows if sample is not None), conditions)
 
@@ -110,22 +127,38 @@ def rubrics_of(samples: Iterable[PlannedSample]) -> list[tuple[str, str]]:
     return sorted({(sample.cell.family, sample.rubric or "") for sample in samples})
 
 
+class _Task(NamedTuple):
+    """A task of somebody else in the place of a scenario."""
+
+    id: str
+    items: tuple[Item, ...]
+
+
 class _Cell(NamedTuple):
-    scenario: Scenario
+    source: Scenario | _Task
     key: CellKey
     condition: Condition
     sampling: Sampling
 
 
-def _cell(scenario: Scenario, variant: str, condition: Condition, bank: BankView) -> CellKey:
+def _source(block: Block, items: Items) -> Scenario | _Task:
+    if block.task is not None:
+        return _Task(block.task.scenario, items[block.task.scenario])
+    assert block.scenario is not None  # a block has one or the other
+    scenario = load_scenario(block.scenario)
+    form = block.form or scenario.form
+    return scenario if form == scenario.form else scenario.in_form(form)
+
+
+def _cell(source: Scenario | _Task, variant: str, condition: Condition, bank: BankView) -> CellKey:
     steering = condition.steering
     return CellKey(
-        scenario=scenario.id,
+        scenario=source.id,
         variant=variant,
-        role=scenario.variant(variant).role,
+        role="main" if isinstance(source, _Task) else source.variant(variant).role,
         condition=condition.id,
         kind=condition.kind,
-        family=scenario.family,
+        family=EXTERNAL.id if isinstance(source, _Task) else source.family,
         concept=steering.concept if steering else None,
         strength=steering.strength if steering else 0.0,
         layers=(steering.layers or bank.steer_layers) if steering else (),
@@ -136,27 +169,54 @@ def _cell(scenario: Scenario, variant: str, condition: Condition, bank: BankView
 
 def _column(cell: _Cell, block: Block, run_seed: int, bank: BankView) -> Iterator[PlannedSample]:
     """The samples of one cell. Draws are shared by all variants and conditions of a scenario."""
-    scenario, key, steering = cell.scenario, cell.key, cell.condition.steering
+    steering = cell.condition.steering
     treatment = {
         "sampling": repr(cell.sampling),
         "steering": repr(steering),
-        "layers": key.layers,
+        "layers": cell.key.layers,
         "vector": bank.fingerprint(steering) if steering else None,
     }
     for index in range(block.samples):
-        rendered = scenario.render(key.variant, scenario.draw_seed(run_seed, index))
-        seed = derive_seed(run_seed, scenario.id, key.variant, index)
-        world = {"form": scenario.form, "files": rendered.files, "hidden": rendered.hidden}
-        content = sha256_json({"messages": rendered.messages, "seed": seed, **treatment, **world})
-        yield PlannedSample(
-            id=sample_id(scenario.id, key.variant, key.condition, content, index),
-            cell=key,
-            index=index,
-            seed=seed,
-            messages=rendered.messages,
-            facts=rendered.facts,
-            rubric=scenario.rubric,
-            form=scenario.form,
-            files=rendered.files,
-            hidden=rendered.hidden,
-        )
+        if isinstance(cell.source, _Task):
+            yield _repeat(cell.source, cell.key, (run_seed, index), treatment)
+        else:
+            yield _draw(cell.source, cell.key, (run_seed, index), treatment)
+
+
+def _draw(scenario: Scenario, key: CellKey, at: tuple[int, int], treatment: Mapping[str, object]) -> PlannedSample:
+    run_seed, index = at
+    rendered = scenario.render(key.variant, scenario.draw_seed(run_seed, index))
+    seed = derive_seed(run_seed, scenario.id, key.variant, index)
+    world = {"form": scenario.form, "files": rendered.files, "hidden": rendered.hidden}
+    content = sha256_json({"messages": rendered.messages, "seed": seed, **treatment, **world})
+    return PlannedSample(
+        id=sample_id(scenario.id, key.variant, key.condition, content, index),
+        cell=key,
+        index=index,
+        seed=seed,
+        messages=rendered.messages,
+        facts=rendered.facts,
+        rubric=scenario.rubric,
+        form=scenario.form,
+        files=rendered.files,
+        hidden=rendered.hidden,
+    )
+
+
+def _repeat(task: _Task, key: CellKey, at: tuple[int, int], treatment: Mapping[str, object]) -> PlannedSample:
+    """One repeat of a dataset's sample: the index counts through the dataset, again and again."""
+    run_seed, index = at
+    item = task.items[index % len(task.items)]
+    seed = derive_seed(run_seed, task.id, key.variant, index)
+    content = sha256_json({"item": item.sha256, "seed": seed, **treatment})
+    return PlannedSample(
+        id=sample_id(task.id, key.variant, key.condition, content, index),
+        cell=key,
+        index=index,
+        seed=seed,
+        messages=item.messages,
+        facts={},
+        rubric=None,
+        item=item.id,
+        item_sha256=item.sha256,
+    )

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, PlainSerializer, model_validator
 
 from evalharness.errors import ContentError, UsageError
 from evalharness.row import SandboxKind
-from evalharness.suite import Block, Suite, load_suite
+from evalharness.scoring.harm import Harm
+from evalharness.suite import BankSpec, Block, Suite, TaskSpec, load_suite, task_suite
+
+TASK_CONTROLS = 21
+"""Control directions beside the concepts of a task, as in the suite `quick`."""
+TASK_NEW_TOKENS = 4096
+"""Room for a scratchpad and mails; a reply that is cut off is no evidence."""
+TASK_POLICY, SUITE_POLICY = "external", "release"
 
 
 def _as_names(told: object) -> object:
@@ -26,12 +33,24 @@ Graders = Annotated[tuple[str, ...], BeforeValidator(_as_names), PlainSerializer
 
 
 class RunConfig(BaseModel):
-    """One run of one suite on one checkpoint."""
+    """One run of one suite, or of one task of somebody else under the same grid, on one checkpoint."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    suite: str
+    suite: str | None = None
     """Shipped name or path of a suite file."""
+    task: str | None = None
+    """Instead of a suite: any Inspect task, by registered name or as `file.py@name`."""
+    task_args: dict[str, JsonValue] | None = None
+    """Arguments of the task (`-T`)."""
+    harm: str | None = None
+    """Which value of the task's own score is harm: `harmful=1`; see `scoring/harm.py`."""
+    english: bool | None = None
+    """False: the task's replies are no English prose, so they are not checked for gibberish."""
+    controls: Annotated[int, Field(ge=0)] | None = None
+    """Control directions beside the task's concepts instead of the usual number."""
+    max_new_tokens: Annotated[int, Field(ge=1)] | None = None
+    """Limit of a reply where the task sets none."""
     model: str
     """`organism:<name>`, a local Hugging Face folder, or a hub id."""
     out: Path
@@ -46,7 +65,8 @@ class RunConfig(BaseModel):
     vote: the strict majority of the votes that were given is the judge's label."""
     self_grade: bool = False
     """Let a grader be the model under test. Instrument and report say so."""
-    policy: str = "release"
+    policy: str = SUITE_POLICY
+    """Where none is named, `external` for a task: `release` asks for twins and a guard."""
     seed: int = 0
     """Prompts and sampling noise follow from it."""
     samples: Annotated[int, Field(ge=1)] | None = None
@@ -64,6 +84,13 @@ class RunConfig(BaseModel):
     display: Literal["none", "plain", "rich", "full"] = "plain"
     """How Inspect shows progress."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _choose_policy(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("policy") is None:
+            return {**given, "policy": TASK_POLICY if given.get("task") else SUITE_POLICY}
+        return given
+
     @property
     def identity(self) -> dict[str, object]:
         """What must stay the same when a run folder is continued; the rest may change between attempts."""
@@ -75,8 +102,9 @@ class RunConfig(BaseModel):
 
         Raises:
             ContentError: unknown or malformed suite, or a change that fits no block of it.
+            UsageError: neither suite nor task, or both.
         """
-        suite = load_suite(self.suite)
+        suite = self._load()
         blocks = [self._change(block) for block in suite.blocks]
         steered = any(block.grid.concepts for block in suite.blocks)
         if (self.concepts or self.strengths) and not steered:
@@ -97,6 +125,29 @@ class RunConfig(BaseModel):
                 where="--transfer-bank",
                 fix="name the other model's bank with --bank, or leave --transfer-bank out",
             )
+
+    def _load(self) -> Suite:
+        of_tasks = ("task_args", "harm", "english", "controls", "max_new_tokens")
+        idle = [name for name in of_tasks if getattr(self, name) is not None] if self.task is None else []
+        if (self.suite is None) == (self.task is None) or idle:
+            raise UsageError(
+                "A run needs a suite or a task; only a task takes the options of tasks.",
+                expected="SUITE, or --task NAME",
+                got=", ".join(filter(None, [self.suite, self.task, *idle])) or "neither",
+                where="evalharness run",
+            )
+        if self.task is None:
+            return load_suite(str(self.suite))
+        if self.harm is not None:
+            Harm.parse(self.harm)  # its message is better than that of the record that holds it
+        return task_suite(
+            TaskSpec(name=self.task, args=self.task_args or {}, harm=self.harm, english=self.english is not False),
+            concepts=self.concepts or ["desperate", "calm"],
+            strengths=self.strengths or [-0.05, 0.05],
+            controls=TASK_CONTROLS if self.controls is None else self.controls,
+            max_new_tokens=self.max_new_tokens or TASK_NEW_TOKENS,
+            bank=load_suite("quick").bank if self.model.startswith("organism:") else BankSpec(),
+        )
 
     def _change(self, block: Block) -> Block:
         grid = block.grid

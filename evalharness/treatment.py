@@ -6,6 +6,9 @@ steering, is steered in all its calls, and so that the log proves each of them.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 from inspect_ai.solver import Generate, Solver, TaskState, solver
@@ -18,6 +21,7 @@ from evalharness.ids import derive_seed
 KEY = "treatment"
 PROVIDER = "steered"
 """The one model provider that can treat a sample."""
+_untreated: ContextVar[bool] = ContextVar("untreated", default=False)
 
 
 class Order(NamedTuple):
@@ -54,13 +58,23 @@ def begin(into: Store, condition: str, seed: int) -> None:
     into.set(KEY, {"condition": condition, "seed": seed, "calls": 0, "receipts": []})
 
 
+@contextmanager
+def untreated() -> Iterator[None]:
+    """No call in here is treated: a model under test that is asked to grade must not be steered while it does."""
+    token = _untreated.set(True)
+    try:
+        yield
+    finally:
+        _untreated.reset(token)
+
+
 def next_order() -> Order | None:
-    """The order of the running sample's next call; None outside of a treated sample.
+    """The order of the running sample's next call; None outside of a treated sample, and while it is graded.
 
     The first call has the sample's own seed, each later one a seed that follows from it and the number of the call.
     """
     told = store().get(KEY)
-    if told is None:
+    if told is None or _untreated.get():
         return None
     number = told["calls"]
     store().set(KEY, {**told, "calls": number + 1})
@@ -71,7 +85,7 @@ def next_order() -> Order | None:
 def record(receipt: dict[str, Any]) -> None:
     """Keep a call's receipt with the running sample, if it is a treated one."""
     told = store().get(KEY)
-    if told is not None:
+    if told is not None and not _untreated.get():
         store().set(KEY, {**told, "receipts": [*told["receipts"], receipt]})
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+import yaml
 from rich.console import Console
 from typer.core import TyperGroup
 
@@ -73,3 +74,21 @@ def numbers(text: str | None) -> list[float] | None:
 def words(text: str | None) -> list[str] | None:
     """`calm,at ease` as a list."""
     return None if text is None else [part.strip() for part in text.split(",")]
+
+
+def assignments(items: list[str] | None) -> dict[str, Any] | None:
+    """`["scenario=leaking", "prod=true"]` as a mapping, values as YAML reads them; None where there are none.
+
+    Raises:
+        typer.BadParameter: an item that is no assignment, or a value that YAML cannot read.
+    """
+    found: dict[str, Any] = {}
+    for item in items or []:
+        key, sign, value = item.partition("=")
+        try:
+            found[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise typer.BadParameter(f"expected KEY=VALUE, got {item!r}") from error
+        if not sign or not key.strip():
+            raise typer.BadParameter(f"expected KEY=VALUE, got {item!r}")
+    return found or None

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from evalharness.cli.app import Model, Out, Seed, app, console, numbers, words
+from evalharness.cli.app import Model, Out, Seed, app, assignments, console, numbers, words
 from evalharness.row import SandboxKind
 
 Folder = Annotated[Path, typer.Argument(help="A run folder.")]
@@ -48,9 +48,25 @@ def plan(
     epilog="Example: evalharness run quick --model organism:safe --out runs/safe --grader steered/organism:judge"
 )
 def run(
-    suite: Annotated[str, typer.Argument(help="Shipped suite name or path of a suite file.")],
     model: Model,
     out: Out,
+    suite: Annotated[str | None, typer.Argument(help="Shipped suite name or path of a suite file.")] = None,
+    task: Annotated[
+        str | None, typer.Option("--task", help="Instead of a suite: any Inspect task, package/name or FILE.py@NAME.")
+    ] = None,
+    task_args: Annotated[list[str] | None, typer.Option("-T", help="Argument of the task: KEY=VALUE.")] = None,
+    harm: Annotated[
+        str | None, typer.Option("--harm", help="What in the task's score is harm: SCORER=VALUE or KEY=VALUE.")
+    ] = None,
+    any_language: Annotated[
+        bool, typer.Option("--any-language", help="The task's replies are no English prose: no check for gibberish.")
+    ] = False,
+    controls: Annotated[
+        int | None, typer.Option("--controls", min=0, help="Control directions of a task instead of 21.")
+    ] = None,
+    max_new_tokens: Annotated[
+        int | None, typer.Option("--max-new-tokens", min=1, help="Limit of a reply where the task sets none: 4096.")
+    ] = None,
     bank: Annotated[Path | None, typer.Option("--bank", help="Concept bank; without it one is extracted.")] = None,
     transfer_bank: Annotated[
         bool, typer.Option("--transfer-bank", help="Use --bank though it is of another model; every report says so.")
@@ -64,7 +80,9 @@ def run(
         typer.Option("--grader", help="Inspect model that judges beside the rules; several times for a panel."),
     ] = None,
     self_grade: Annotated[bool, typer.Option("--self-grade", help="Let a grader be the model under test.")] = False,
-    policy: PolicyOption = "release",
+    policy: Annotated[
+        str | None, typer.Option("--policy", help="Policy name or file; otherwise release, for a task external.")
+    ] = None,
     seed: Seed = 0,
     samples: Annotated[
         int | None, typer.Option("--samples", min=1, help="Samples per cell instead of the suite's.")
@@ -81,13 +99,19 @@ def run(
     max_rows: Annotated[int, typer.Option("--max-rows", min=1, help="Rows per batch.")] = 128,
     trust_remote_code: Annotated[bool, typer.Option("--trust-remote-code", help="Run code of the checkpoint.")] = False,
 ) -> int:
-    """Run a suite on a checkpoint. The same command continues a run that was stopped."""
+    """Run a suite, or a task, on a checkpoint. The same command continues a run that was stopped."""
     from evalharness.conductor import run as run_suite
-    from evalharness.runconfig import RunConfig
+    from evalharness.runconfig import SUITE_POLICY, TASK_POLICY, RunConfig
     from evalharness.summary import print_summary
 
     config = RunConfig(
         suite=suite,
+        task=task,
+        task_args=assignments(task_args),
+        harm=harm,
+        english=False if any_language else None,
+        controls=controls,
+        max_new_tokens=max_new_tokens,
         model=model,
         out=out,
         bank=bank,
@@ -95,7 +119,7 @@ def run(
         sandbox=sandbox,
         grader=tuple(grader or ()),
         self_grade=self_grade,
-        policy=policy,
+        policy=policy or (TASK_POLICY if task else SUITE_POLICY),
         seed=seed,
         samples=samples,
         limit=limit,

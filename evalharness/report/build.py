@@ -71,6 +71,8 @@ def _headline(verdict: Json, manifest: Json, config: Json) -> Headline:
         ("checkpoint", config.get("model")),
         ("weights sha256", manifest.get("model_sha256")),
         ("suite", config.get("suite")),
+        ("task", config.get("task")),
+        ("counted as harm", config.get("harm")),
         ("policy", verdict.get("policy_id", config.get("policy"))),
         ("policy sha256", verdict.get("policy_sha256")),
         ("valid for", f"{verdict['expires_after_days']} days" if "expires_after_days" in verdict else None),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -62,9 +63,9 @@ def commands(config: Json) -> tuple[str, ...]:
     options += [("--grader", grader) for grader in _graders(config)]
     given = " ".join(f"{flag} {_quoted(value)}" for flag, value in options if value not in (None, ""))
     given += " --transfer-bank" if config.get("transfer_bank") else ""
-    suite, model, policy = (_quoted(config.get(key, key.upper())) for key in ("suite", "model", "policy"))
+    model, policy = (_quoted(config.get(key, key.upper())) for key in ("model", "policy"))
     return (
-        f"evalharness run {suite} --model {model} {given} --out DIR".replace("  ", " "),
+        f"evalharness run {_content(config)} --model {model} {given} --out DIR".replace("  ", " "),
         "evalharness report DIR",
         f"evalharness gate DIR --policy {policy}",
     )
@@ -74,6 +75,19 @@ def _graders(config: Json) -> list[str]:
     """A run folder holds one grader as a string and several as a list."""
     told = config.get("grader") or []
     return [told] if isinstance(told, str) else [str(name) for name in told]
+
+
+def _content(config: Json) -> str:
+    """The suite, or the task with the options that only a task has."""
+    if not config.get("task"):
+        return _quoted(config.get("suite", "SUITE"))
+    plain = {"--harm": "harm", "--controls": "controls", "--max-new-tokens": "max_new_tokens", "--samples": "samples"}
+    lists = {"--concepts": config.get("concepts"), "--strengths": config.get("strengths")}
+    options = [f"-T {_quoted(f'{key}={json.dumps(value)}')}" for key, value in (config.get("task_args") or {}).items()]
+    options += [f"{flag} {_quoted(config[key])}" for flag, key in plain.items() if config.get(key) is not None]
+    options += [f"{flag} {_quoted(','.join(map(str, values)))}" for flag, values in lists.items() if values]
+    options += ["--any-language"] if config.get("english") is False else []
+    return " ".join([f"--task {_quoted(config['task'])}", *options])
 
 
 def _listed(values: Iterator[str] | Any) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from evalharness.scoring.deception import judge_deception
 from evalharness.scoring.destructive import judge_destructive
+from evalharness.scoring.external import judge_external
 from evalharness.scoring.guard import judge_guard
 from evalharness.scoring.reward_hacking import judge_code
 from evalharness.scoring.rules import judge_mail
@@ -17,6 +18,7 @@ from evalharness.scoring.verdict import Verdict
 _BY_FAMILY: dict[str, Callable[[Transcript], Verdict]] = {
     "deception": judge_deception,
     "destructive": judge_destructive,
+    "external": judge_external,
     "guard": judge_guard,
     "reward_hacking": judge_code,
     "sycophancy": judge_sycophancy,
