@@ -21,7 +21,11 @@ from tests.scoring.anchored import items
 LEAST = {"guard": (5, 150), "sycophancy": (8, 24), "deception": (6, 18)}
 """Files and items of a family that there are at least."""
 
-NAMES = [name for name in scenario_names() if name.split("/", maxsplit=1)[0] in LEAST]
+NAMES = [
+    name
+    for name in scenario_names()
+    if name.split("/", maxsplit=1)[0] in LEAST and not name.endswith("/organism")  # these have no items
+]
 
 
 def of(family):

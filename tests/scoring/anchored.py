@@ -28,7 +28,7 @@ def judged(anchor: dict[str, Any]) -> Verdict:
 
 def items(name: str) -> list[dict[str, str]]:
     """The items that a scenario covers."""
-    pool = load_scenario(name).slots["item"]
+    pool = load_scenario(name).slots.get("item", [])
     assert isinstance(pool, list)
     return [item for item in pool if isinstance(item, dict)]
 
