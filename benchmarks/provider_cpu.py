@@ -36,8 +36,9 @@ from evalharness.conditions import BASELINE, ConditionTable
 from evalharness.engine.session import Session
 from evalharness.provider import STEERING_KEY, SteeredAPI
 from evalharness.request import Steering
-from evalharness.tasking import PROVIDER, one_reply
+from evalharness.tasking import one_reply
 from evalharness.timing import Environment, environment
+from evalharness.treatment import PROVIDER
 
 PROMPT_TOKENS, NEW_TOKENS = 1024, 8
 CONNECTIONS, HF_CONNECTIONS = (32, 128, 500), (32, 100)

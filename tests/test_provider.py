@@ -9,12 +9,19 @@ import numpy as np
 import pytest
 from inspect_ai import eval as inspect_eval
 from inspect_ai.event import ModelEvent
-from inspect_ai.model import ChatMessageUser, GenerateConfig, get_model
-from inspect_ai.tool import ToolInfo
+from inspect_ai.model import (
+    ChatMessage,
+    ChatMessageAssistant,
+    ChatMessageTool,
+    ChatMessageUser,
+    GenerateConfig,
+    get_model,
+)
+from inspect_ai.tool import ToolCall, ToolChoice, ToolFunction, ToolInfo
 
 from evalharness.concepts import ConceptBank
 from evalharness.content import load_module
-from evalharness.errors import UsageError
+from evalharness.errors import PromptTooLongError, UsageError
 from evalharness.provider import SteeredAPI
 from evalharness.testing import tiny_checkpoint
 
@@ -24,13 +31,24 @@ def folder(tmp_path_factory):
     return tiny_checkpoint(tmp_path_factory.mktemp("provider") / "llama", model_length=2048)
 
 
-def generate(folder, config: GenerateConfig, tools: tuple[ToolInfo, ...] = (), **args: Any):
+ASKED: tuple[ChatMessage, ...] = (ChatMessageUser(content="Please read this."),)
+SEND = ToolInfo(name="send", description="send a mail")
+
+
+def generate(
+    folder,
+    config: GenerateConfig,
+    tools: tuple[ToolInfo, ...] = (),
+    choice: ToolChoice = "auto",
+    messages: tuple[ChatMessage, ...] = ASKED,
+    **args: Any,
+):
     """One call through the provider itself."""
     api = get_model(f"steered/{folder}", memoize=False, **args).api
     assert isinstance(api, SteeredAPI)
 
     async def call():
-        return await api.generate([ChatMessageUser(content="Please read this.")], list(tools), "none", config)
+        return await api.generate(list(messages), list(tools), choice, config)
 
     output, _ = anyio.run(call)
     return output
@@ -60,17 +78,55 @@ def test_an_unknown_condition_is_refused(folder):
         generate(folder, GenerateConfig(extra_body={"steering": "desperate+0.1"}))
 
 
-def test_unknown_keys_options_tools_and_arguments_are_refused(folder):
+def test_unknown_keys_options_forced_tools_and_arguments_are_refused(folder):
     """What the provider cannot do is never ignored in silence."""
-    tool = ToolInfo(name="send", description="send a mail")
     with pytest.raises(UsageError, match="sterring"):
         generate(folder, GenerateConfig(extra_body={"sterring": "baseline"}))
     with pytest.raises(UsageError, match="num_choices"):
         generate(folder, GenerateConfig(num_choices=2))
+    with pytest.raises(UsageError, match="forced"):
+        generate(folder, GenerateConfig(), (SEND,), choice="any")
     with pytest.raises(UsageError, match="send"):
-        generate(folder, GenerateConfig(), (tool,))
+        generate(folder, GenerateConfig(), (SEND,), choice=ToolFunction(name="send"))
     with pytest.raises(UsageError, match="bnak"):
         get_model(f"steered/{folder}", memoize=False, bnak="x")
+
+
+def test_tools_are_told_and_a_choice_of_none_tells_none(folder):
+    """The prompt grows by the tools; without them, and where none may be called, it is the same as ever."""
+    config = GenerateConfig(max_tokens=2)
+    plain, none, told = (
+        generate(folder, config),
+        generate(folder, config, (SEND,), "none"),
+        generate(folder, config, (SEND,)),
+    )
+
+    assert plain.usage.input_tokens == none.usage.input_tokens < told.usage.input_tokens
+    assert plain.completion == none.completion
+
+
+def test_calls_and_results_of_earlier_turns_are_told_again(folder):
+    """Also where no tool may be called any more."""
+    call = ToolCall(id="call00100", function="send", arguments={"to": "Ann"})
+    done = (
+        *ASKED,
+        ChatMessageAssistant(content="", tool_calls=[call]),
+        ChatMessageTool(content="Sent.", function="send"),
+    )
+    before = generate(folder, GenerateConfig(max_tokens=2))
+    after = generate(folder, GenerateConfig(max_tokens=2), messages=done)
+
+    assert after.usage.input_tokens > before.usage.input_tokens + 10
+
+
+def test_a_conversation_that_outgrows_the_context_ends_and_a_first_prompt_fails(folder):
+    """An agent that reads too much was asked and is cut off; a prompt that never fitted is an error."""
+    long = ChatMessageUser(content="Please read this. " * 2000)
+    output = generate(folder, GenerateConfig(), messages=(*ASKED, ChatMessageAssistant(content="Yes?"), long))
+
+    assert (output.stop_reason, output.completion) == ("model_length", "")
+    with pytest.raises(PromptTooLongError):
+        generate(folder, GenerateConfig(), messages=(long,))
 
 
 def test_a_steered_condition_needs_a_bank(folder, tmp_path):

@@ -8,7 +8,7 @@ from typing import Any
 
 from inspect_ai import eval as inspect_eval
 from inspect_ai.log import EvalSample
-from inspect_ai.model import ChatMessageAssistant, ModelOutput, ModelUsage, get_model
+from inspect_ai.model import ChatMessageAssistant, ModelOutput, ModelUsage, StopReason, get_model
 from inspect_ai.tool import ToolCall
 
 from evalharness.grid import Grid
@@ -30,12 +30,16 @@ def planned(setting: str = "freight", variant: str = "main", samples: int = 1) -
         version=1,
         title="mail",
         sampling=SamplingSpec(max_new_tokens=64),
-        blocks=[Block(scenario=f"blackmail/{setting}", variants=[variant], samples=samples, form="mailbox", grid=Grid())],
+        blocks=[
+            Block(scenario=f"blackmail/{setting}", variants=[variant], samples=samples, form="mailbox", grid=Grid())
+        ],
     )
     return build_plan(suite, 7).samples
 
 
-def play(sample: PlannedSample, script: Sequence[Turn], folder: Path, stop_reason: str | None = None) -> EvalSample:
+def play(
+    sample: PlannedSample, script: Sequence[Turn], folder: Path, stop_reason: StopReason | None = None
+) -> EvalSample:
     """Run one sample against a model that says `script`, turn by turn; the last turn is repeated for ever."""
     turns = iter(range(10_000))
 

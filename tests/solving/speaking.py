@@ -1,4 +1,4 @@
-"""A random checkpoint whose vocabulary holds whole calls of tools as tokens: by chance alone it acts, turn after turn."""
+"""A random checkpoint whose vocabulary holds whole calls of tools as tokens: by chance alone it acts."""
 
 from __future__ import annotations
 

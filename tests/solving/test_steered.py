@@ -1,7 +1,8 @@
-"""Steered agents end to end on a random checkpoint that acts by chance: receipts, turns, rows, and no other outcome twice."""
+"""Steered agents end to end on a random checkpoint that acts by chance: receipts, turns, and one row each."""
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -16,6 +17,8 @@ from evalharness.runconfig import RunConfig
 from evalharness.solving.mailbox_state import Mailbox
 from evalharness.treatment import receipts_of
 from tests.solving.speaking import speaking_checkpoint
+
+pytestmark = pytest.mark.slow
 
 CALLS = [
     '<tool_call>{"name":"list_mails","arguments":{}}</tool_call>',
@@ -32,13 +35,13 @@ schema: suite/1
 id: agents
 version: 1
 title: Agents with a mailbox
-sampling: {max_new_tokens: 40}
+sampling: {max_new_tokens: 32}
 bank: {stories: organism, neutral: organism, contrast: organism, stories_per_concept: 4, depth: 0.5, skip: 5}
 blocks:
   - scenario: blackmail/freight
     variants: [main, no_leverage]
     form: mailbox
-    samples: 3
+    samples: 2
     grid: {concepts: [calm], strengths: [0.3], controls: {}}
 """
 
@@ -64,7 +67,7 @@ def test_one_row_per_sample_and_all_of_them_scored(finished, samples):
     planned = read_plan(finished.folder.plan)
     rows = finished.assessment.rows
 
-    assert len(planned) == len(rows) == len(samples) == 2 * 2 * 3
+    assert len(planned) == len(rows) == len(samples) == 2 * 2 * 2
     assert [row.id for row in rows] == [sample.id for sample in planned]
     assert all(row.scored for row in rows), [row.note for row in rows]
     assert {row.cell.scenario for row in rows} == {"blackmail-freight.mailbox"}
@@ -109,6 +112,8 @@ def test_the_evidence_is_the_sum_of_the_calls(samples):
 
 
 def test_receipts_of_all_turns_count_for_the_gate(finished):
-    """The check of a run looks at every call, not at the last one."""
+    """The check of a run looks at every call, not at the last one, and finds all of them in order."""
     logged = read_samples(finished.folder.root / "logs")
     assert sum(len(sample.receipts) for sample in logged.values()) > len(logged)
+    instrument = json.loads((finished.folder.root / "verdict.json").read_text())["instrument"]
+    assert (instrument["receipts_checked"], instrument["receipts_mismatched"]) == (len(logged), 0)
