@@ -55,7 +55,7 @@ def page(facts: Facts) -> str:
 
 def measure(folder: Path) -> Facts:
     """Banks of both organisms and of random weights, checked, calibrated, compared; the figures are copied."""
-    random = folder / "random"
+    random = folder / "random-model"
     random_weights(resolve_checkpoint("organism:emotional"), random)
     checks = {}
     for name, model in (("emotional", "organism:emotional"), ("safe", "organism:safe"), ("random", str(random))):

@@ -36,5 +36,5 @@ def items(name: str) -> list[dict[str, str]]:
 def share_right(family: str, split: str) -> float:
     """How many of the anchors of a split get their label."""
     chosen = [anchor for anchor in anchors(family) if anchor["split"] == split]
-    right = [judged(anchor).outcome == anchor["label"] for anchor in chosen]
-    return float(sum(right)) / len(right)
+    right: list[bool] = [judged(anchor).outcome == anchor["label"] for anchor in chosen]
+    return sum(right) / len(chosen)
