@@ -77,7 +77,7 @@ def test_a_plan_loads_no_weights_and_counts_every_cell(capsys):
     assert _run(["plan", "quick", "--model", "organism:safe", "--samples", "1"]) == 0
     said = capsys.readouterr().out
 
-    assert "32 cells, 32 samples" in said
+    assert "39 cells, 39 samples" in said
     assert "prompt tokens" in said
 
 
