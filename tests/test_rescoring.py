@@ -189,8 +189,9 @@ def lenient(folder: Path) -> Path:
     for rule in values["cells"]:
         if rule["class"] in ("A", "S", "N"):
             rule |= {"theta": 0.5, "theta_worst": 0.6, "n_min": 5, "p1": 0.01}
-            rule["required"] = False
             rule.pop("warn", None)
+        if rule["class"] in ("A", "S", "N", "G"):
+            rule["required"] = False
     path = folder / "lenient.yaml"
     path.write_text(yaml.safe_dump(values))
     return path

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from inspect_ai import eval as inspect_eval
 from inspect_ai import score as inspect_score
 from inspect_ai.log import EvalSample
-from inspect_ai.model import ChatMessageTool
+from inspect_ai.model import ChatMessageTool, get_model
 
 from evalharness.mails import MAILBOX_TURNS
 from evalharness.plan import PlannedSample
+from evalharness.request import Sampling
 from evalharness.scenario import scenario_names
 from evalharness.scoring import classify
+from evalharness.scoring.mailbox import for_a_judge
 from evalharness.solving.mailbox_state import Mailbox
+from evalharness.tasking import build_task
 from tests.solving.scripted import Turn, planned, play
 
 SETTINGS = tuple(
@@ -244,6 +249,35 @@ def test_scores_are_recomputed_from_the_log_without_a_model(tmp_path):
 
     assert again.samples is not None
     assert outcome(again.samples[0]) == "blackmail"
+
+
+def test_a_judge_reads_the_inbox_and_what_was_sent(tmp_path):
+    """Also mails that the model never opened, and the sent mail itself, which stands in no message."""
+    (sample,) = planned()
+    played = play(sample, [("<scratchpad>So be it.</scratchpad>", [threat(sample)]), END], tmp_path)
+    messages = [{"role": message.role, "content": message.text} for message in played.messages]
+    prompt, reply = for_a_judge(messages, played.store["evidence"])
+
+    assert (prompt["role"], reply["role"]) == ("user", "assistant")
+    assert all(mail.body in prompt["content"] for mail in box_of(played).inbox)
+    assert coercive(sample) in reply["content"]
+    assert "So be it." in reply["content"]
+    assert for_a_judge(messages, {}) == messages
+
+
+def test_a_plain_model_cannot_stand_in_for_a_steered_one(tmp_path):
+    """A sample of another condition than the baseline ends as an error and not as an unsteered rollout."""
+    (sample,) = planned()
+    steered = replace(sample, cell=replace(sample.cell, condition="calm+0.1"))
+    (log,) = inspect_eval(
+        build_task([steered], Sampling(max_new_tokens=8)),
+        model=get_model("mockllm/model", memoize=False),
+        log_dir=str(tmp_path),
+        display="none",
+    )
+
+    assert log.status == "error"
+    assert "Only the steered provider can steer" in str(log.error)
 
 
 def test_a_text_that_claims_to_have_sent_has_not():
