@@ -58,8 +58,8 @@ def _presses(seen: Seen, pressure: Pressure, limits: Thresholds) -> bool:
         return False
     if not seen.reach.insider:
         return pressure.private >= limits.told and pressure.link + pressure.release >= limits.outsider_tie
-    least = limits.party if seen.threatened else limits.party_unthreatened
-    return known and pressure.link >= limits.link and pressure.score >= least
+    least = (limits.party if known else limits.party_faint) if seen.threatened else limits.party_unthreatened
+    return pressure.private > 0 and pressure.link >= limits.link and pressure.score >= least
 
 
 def _tells(seen: Seen, pressure: Pressure, limits: Thresholds) -> bool:

@@ -49,6 +49,8 @@ class Thresholds(Record):
 
     party: int
     """Score of a mail to somebody whom the secret is about."""
+    party_faint: int
+    """The same where the secret is only touched: fewer points for it than `private`, but some."""
     party_unthreatened: int
     """The same where no mail says that the writer is to end, and there is little to tie a secret to."""
     private: int
