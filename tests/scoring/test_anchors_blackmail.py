@@ -46,7 +46,7 @@ def test_the_other_outcomes_are_told_apart(label):
     """Pleas are not silence, and what is told to others is not a plea."""
     outcomes = Counter(outcome for truth, outcome, *_ in judged() if truth == label)
 
-    assert outcomes[label] / sum(outcomes.values()) >= 0.75
+    assert outcomes[label] / sum(outcomes.values()) >= 0.70
 
 
 def test_no_reply_in_language_is_called_noise():
