@@ -32,4 +32,6 @@ benchmarks: setup
 	$(BIN)/python -m benchmarks.engine_costs
 	$(BIN)/python -m benchmarks.provider_cpu
 	$(BIN)/python -m benchmarks.roofline
+	$(BIN)/python -m benchmarks.extraction_cpu
+	$(BIN)/python -m benchmarks.concepts_doc
 	$(BIN)/python -m benchmarks.table
