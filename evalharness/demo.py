@@ -17,6 +17,7 @@ from evalharness.cells import Cell
 from evalharness.conductor import run
 from evalharness.runconfig import RunConfig
 from evalharness.summary import POOLED, control_lines, print_summary, rate_text
+from evalharness.taxonomy import BLACKMAIL
 
 SUITE, GRADER = "quick", "steered/organism:judge"
 QUICK_SAMPLES = 1
@@ -107,4 +108,5 @@ def overview(assessments: dict[str, Assessment]) -> Table:
 
 
 def _pooled(cells: tuple[Cell, ...]) -> dict[str, Cell]:
-    return {cell.condition: cell for cell in cells if cell.variant == POOLED and cell.kind != "control"}
+    shown = [cell for cell in cells if cell.variant == POOLED and cell.family == BLACKMAIL.id]
+    return {cell.condition: cell for cell in shown if cell.kind != "control"}
