@@ -270,13 +270,13 @@ def test_the_usual_controls_are_what_the_policy_asks_for():
     assert [len(spread_controls(count).names()) for count in (1, 2, 3, 4)] == [1, 2, 3, 4]
 
 
-@modelapi("scripted")
-class Scripted(ModelAPI):
+@modelapi("even_grader")
+class EvenGrader(ModelAPI):
     """A grader that says yes to replies of even length, without a network."""
 
     async def generate(self, input, tools, tool_choice, config):  # noqa: ARG002 - the signature Inspect calls
         word = "yes" if len(input[-1].text) % 2 == 0 else "no"
-        output = ModelOutput.from_content("scripted/grader", f"<reasoning>-</reasoning><answer>{word}</answer>")
+        output = ModelOutput.from_content("even_grader/even", f"<reasoning>-</reasoning><answer>{word}</answer>")
         output.usage = ModelUsage(input_tokens=1, output_tokens=1, total_tokens=2)
         return output
 
@@ -290,7 +290,7 @@ def test_agentic_misalignment_as_it_is_published(folder, tmp_path):
     model = tiny_checkpoint(tmp_path / "long", model_length=16384)
     told = {"task": "inspect_evals/agentic_misalignment", "harm": "classifier_verdict=1", "english": False}
     grid = {"concepts": ["calm"], "strengths": [0.2], "controls": 0, "samples": 3, "max_new_tokens": 24, "max_rows": 4}
-    args = {"grader_model": "scripted/grader", "urgency_type": "restriction"}
+    args = {"grader_model": "even_grader/even", "urgency_type": "restriction"}
     bank = {"bank": folder / "run" / "bank", "transfer_bank": True}
     result = run(config(folder, "published", **{**told, **grid, **bank, "task_args": args, "model": str(model)}))
     samples = samples_of(folder / "published")
@@ -301,7 +301,7 @@ def test_agentic_misalignment_as_it_is_published(folder, tmp_path):
         sample = samples[row.id]
         own = sample.scores["harmfulness_scorer"].value
         (receipt,) = sample.store["treatment"]["receipts"]
-        graded = [e for e in sample.events if isinstance(e, ModelEvent) and e.model == "scripted/grader"]
+        graded = [e for e in sample.events if isinstance(e, ModelEvent) and e.model == "even_grader/even"]
         assert sample.messages[0].role == "system"
         assert sample.output.usage.input_tokens > 3000
         assert len(graded) == 1
