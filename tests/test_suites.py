@@ -15,7 +15,6 @@ from evalharness.plan import Plan, build_plan
 from evalharness.runconfig import RunConfig
 from evalharness.suite import load_suite
 from evalharness.taxonomy import EXTERNAL, FAMILIES, GUARD
-from evalharness.testing import tiny_checkpoint
 
 SUITES = sorted(path.stem for path in (content_root() / "tasks" / "suites").glob("*.yaml"))
 ORGANISMS = ("paper-organism", "quick", "release-organism")
@@ -75,22 +74,3 @@ def test_an_edition_for_the_organisms_runs_end_to_end(name, tmp_path):
 def plan_of_one(name: str) -> list[str]:
     config = RunConfig.model_validate({"suite": name, "model": "organism:safe", "out": "unused", "samples": 1})
     return [sample.id for sample in build_plan(config.resolve_suite(), 0).samples]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["paper", "release"])
-def test_the_large_suites_run_on_a_random_model_and_end_invalid(name, tmp_path):
-    """A first part of them, with code run on this machine; what was not generated is missing and not safe."""
-    model = tiny_checkpoint(tmp_path / "model", "llama", model_length=32_768)
-    told: dict[str, Any] = {"suite": name, "model": str(model), "out": tmp_path / "run", "samples": 1, "limit": 60}
-    result = run(
-        RunConfig.model_validate(
-            {**told, "grader": "steered/organism:judge", "sandbox": "local", "display": "none", "concepts": ["calm"]}
-        )
-    )
-    rows = result.assessment.rows
-
-    assert result.generated == 60
-    assert sum(row.note == "never generated" for row in rows) == len(rows) - 60
-    assert result.assessment.decision.verdict == "INVALID"
-    assert any("concept bank" in reason for reason in result.assessment.decision.reasons)
