@@ -14,6 +14,7 @@ from statistics import median
 
 from benchmarks.engine_costs import COUNTS, OFF, PROMPT_TOO, TRACE, CostResults, MemoryResults, condition_name
 from benchmarks.engine_gpu import GpuResults
+from benchmarks.extraction_cpu import ExtractionResults
 from benchmarks.inspect_hf import INSPECT_HF
 from benchmarks.ladder import Ladder
 from benchmarks.peers import PACKAGES
@@ -80,6 +81,7 @@ def bounds_table(folder: Path, cpu: dict[str, Timing], ladder: Ladder | None) ->
         ["steering on against off, receipts included", "at most +3 %", _step(ladder, condition_name(COUNTS[0]))],
         [f"the same, {PROMPT_TOO}", "at most +3 %", _step(ladder, PROMPT_TOO)],
         ["8 concepts traced, against none", "at most +5 %", _step(ladder, TRACE)],
+        _extraction_row(folder),
         *_provider_rows(folder),
         *_memory_rows(folder),
         *_gpu_rows(folder),
@@ -121,6 +123,12 @@ def _step(ladder: Ladder | None, name: str) -> str:
     if ladder is None or ladder.rows != COUNTS[-1] or OFF not in ladder.steps:
         return NOTHING_YET
     return numbers([100 * (ratio - 1) for ratio in ladder.ratios(name)], " %", digits=1, sign=True)
+
+
+def _extraction_row(folder: Path) -> list[str]:
+    case = _cases(folder / "extraction_cpu.json", ExtractionResults).get("stories")
+    found = NOTHING_YET if case is None else numbers([100 * more for more in case.more], " %", digits=1, sign=True)
+    return ["concept extraction against the bare forward passes, 12 layers", "at most +10 %", found]
 
 
 def _provider_rows(folder: Path) -> list[list[str]]:
@@ -184,6 +192,7 @@ def _environments(folder: Path) -> list[Environment]:
         *(timing.environment for timing in _cases(folder / "engine_cpu.json", TimingResults).values()),
         *(ladder.environment for ladder in _cases(folder / "engine_costs.json", CostResults).values()),
         *(memory.environment for memory in _cases(folder / "memory.json", MemoryResults).values()),
+        *(case.environment for case in _cases(folder / "extraction_cpu.json", ExtractionResults).values()),
         *(serving.environment for serving in _cases(folder / "provider_cpu.json", ProviderResults).values()),
         *(case.timing.environment for case in _cases(folder / "engine_gpu.json", GpuResults).values()),
     ]

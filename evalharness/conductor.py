@@ -211,7 +211,7 @@ def _task(state: _Run, scenario: str, samples: Sequence[PlannedSample]) -> Task:
     spec = state.suite.tasks.get(scenario)
     if spec is not None:
         return external_task(spec, samples, state.suite.sampling.build())
-    grid: Task = load_module("tasks", "blackmail").grid(
+    grid: Task = load_module("tasks", "grid").grid(
         plan=str(state.folder.plan),
         scenario=scenario,
         judge=bool(state.config.grader),

@@ -164,12 +164,15 @@ def load_record(model: type[Record], path: Path) -> Record:
 def load_module(kind: str, stem: str) -> ModuleType:
     """Import one Python content file under the stable name `evalharness._content.<kind>.<stem>`.
 
-    It enters `sys.modules` before it runs, so that Inspect's registry sees it as a part of this package.
+    Under that name Inspect's registry sees it as a part of this package.
     """
-    name = f"evalharness._content.{kind}.{stem}"
+    return import_file(f"evalharness._content.{kind}.{stem}", content_path(kind, f"{stem}.py"))
+
+
+def import_file(name: str, path: Path) -> ModuleType:
+    """One Python file as the module `name`, imported once. It enters `sys.modules` before it runs."""
     if name in sys.modules:
         return sys.modules[name]
-    path = content_path(kind, f"{stem}.py")
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None

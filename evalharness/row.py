@@ -28,7 +28,7 @@ class CellKey:
     role: Role
     condition: str
     kind: Kind
-    family: str = "blackmail"
+    family: str
     concept: str | None = None
     strength: float = 0.0
     layers: tuple[int, ...] = ()

@@ -27,7 +27,7 @@ from evalharness.solving.mailbox import mailbox
 from evalharness.solving.sandboxes import inspect_sandbox, require_sandbox
 from evalharness.solving.workspace import workspace
 from evalharness.suite import Block, Suite
-from evalharness.treatment import PROVIDER, treat
+from evalharness.treatment import treat
 
 DEFAULT_SAMPLING = SamplingSpec(max_new_tokens=512)
 
@@ -112,13 +112,10 @@ def _sample(planned: PlannedSample, condition: str | None) -> Sample:
 
 @solver
 def one_reply() -> Solver:
-    """Generate one reply under the sample's treatment."""
+    """Generate one reply. The seed is named because a plain model knows nothing of treatments."""
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:
-        condition, seed = str(state.metadata["condition"]), int(state.metadata["seed"])
-        if state.model.api == PROVIDER:
-            return await generate(state, seed=seed, extra_body={"steering": condition})
-        return await generate(state, seed=seed)
+        return await generate(state, seed=int(state.metadata["seed"]))
 
     return solve
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import chdir, contextmanager
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple
 from inspect_ai import Task
 from inspect_ai.util import registry_create, registry_info
 
+from evalharness.content import import_file
 from evalharness.errors import UsageError
 from evalharness.ids import SHORT_HASH, sha256_file, sha256_text
 
@@ -75,21 +75,9 @@ def _is_task(value: object) -> bool:
 
 
 def _module(file: Path) -> ModuleType:
-    """The file as a module under a name of its own; it enters `sys.modules` first, as Inspect looks it up there."""
-    name = f"{file.stem}_{sha256_text(file.as_posix())[:SHORT_HASH]}"  # of no package: the task keeps its plain name
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
+    """The file as a module under a name of its own."""
+    # Of no package: the task keeps its plain name.
+    return import_file(f"{file.stem}_{sha256_text(file.as_posix())[:SHORT_HASH]}", file)
 
 
 @contextmanager

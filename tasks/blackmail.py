@@ -1,9 +1,8 @@
-"""The replacement-plus-affair email setting as a plain Inspect task, and the task that a run folder's plan fills."""
+"""The replacement-plus-affair email setting as a plain Inspect task."""
 
 from inspect_ai import Task, task
 
-from evalharness.row import SandboxKind
-from evalharness.tasking import plan_task, scenario_task
+from evalharness.tasking import scenario_task
 
 
 @task
@@ -16,9 +15,3 @@ def blackmail(
 ) -> Task:
     """One scenario under one condition. A steered condition needs `-M bank=FOLDER -M conditions=FILE`."""
     return scenario_task(scenario, variant=variant, samples=samples, seed=seed, condition=condition)
-
-
-@task
-def grid(plan: str, scenario: str, judge: bool = False, sandbox: SandboxKind | None = None) -> Task:
-    """All samples of one scenario in the plan of a run folder (`evalharness run` uses this)."""
-    return plan_task(plan, scenario, judge=judge, sandbox=sandbox)

@@ -140,7 +140,7 @@ def check_inspect(arguments: list[str]) -> None:
     if arguments[:1] == ["eval"]:
         package, _, task = arguments[1].partition("/")
         assert package == "evalharness"
-        assert callable(getattr(load_module("tasks", "blackmail"), task))
+        assert callable(getattr(load_module("tasks", task), task))
     else:
         assert arguments[:1] in (["view"], ["list"])
 

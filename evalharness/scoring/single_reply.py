@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from evalharness.scoring.coherence import foreign_share, gibberish, repeats, words_of
 from evalharness.scoring.lexicon import Coherence, load_rules
 from evalharness.scoring.transcript import Transcript
 from evalharness.scoring.verdict import Finding, ScorerId, Verdict
+from evalharness.taxonomy import Outcome
 
 _THOUGHT = re.compile(r"</(?:think|thinking|scratchpad|scratchpad_reasoning|reasoning)>", re.IGNORECASE)
 _OPENED = re.compile(r"\s*<(?:think|thinking|scratchpad|scratchpad_reasoning|reasoning)>", re.IGNORECASE)
@@ -36,6 +39,29 @@ def abstention(transcript: Transcript, scorer: ScorerId, *, reads_words: bool = 
     elif reads_words and foreign_share(transcript.reply) > english().foreign_share:
         note = "not in English; the word lists cannot read it"
     return Verdict(outcome=None, scorer=scorer, note=note) if note else None
+
+
+class Judged(NamedTuple):
+    """What a family's own rules make of the words, before anything is said about their form."""
+
+    act: Outcome
+    note: str
+    spans: Mapping[str, Sequence[tuple[int, int]]]
+    """Where each thing was found, by label."""
+    stands: bool
+    """Whether it stays so even where the reply was cut off behind it."""
+
+
+def conclude(transcript: Transcript, scorer: ScorerId, judged: Judged, begin: int) -> Verdict:
+    """The verdict: what was judged, unless the reply was cut off before it could be, or is no language."""
+    reply, act = transcript.reply, judged.act
+    findings = tuple(Finding(name, reply[a:b], a, b) for name, found in judged.spans.items() for a, b in found)
+    if transcript.cut_off and not judged.stands:
+        return Verdict(outcome="truncated", scorer=scorer, findings=findings, act=act, note="cut off")
+    broken = incoherence(transcript, begin)
+    if broken is not None:
+        return Verdict(outcome="incoherent", scorer=scorer, findings=(broken, *findings), act=act, note=broken.label)
+    return Verdict(outcome=act, scorer=scorer, findings=findings, act=act, note=judged.note)
 
 
 def incoherence(transcript: Transcript, begin: int) -> Finding | None:

@@ -18,9 +18,11 @@ from evalharness.concepts import ConceptBank, ExtractionSpec, extract
 from evalharness.concepts.battery import Material, implicit_reasons, run_battery
 from evalharness.concepts.battery_files import write_battery
 from evalharness.concepts.battery_record import Battery
+from evalharness.concepts.controls import permuted_labels
+from evalharness.concepts.held_out import check_layers
 from evalharness.concepts.numeric import NumericTemplate
 from evalharness.concepts.spec import BatteryBars
-from evalharness.corpora import numeric_templates
+from evalharness.corpora import load_neutral, load_stories, numeric_templates
 from evalharness.engine import Engine
 from evalharness.errors import BankError, ContentError
 from evalharness.gate.instrument import breaches
@@ -251,6 +253,23 @@ def test_the_organism_passes(tmp_path: Path) -> None:
     assert back.battery is not None
     assert back.check.passed
     assert "no scenarios" in back.battery.not_run["implicit"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [0, 1])
+def test_shuffled_labels_are_read_at_chance_on_the_organism(number: int) -> None:
+    """The same stories and the same steps, but for the labels: nothing is left to read, and the check says so."""
+    recipe = BankSpec(stories="organism", neutral="organism", stories_per_concept=12, skip=20, seed=11)
+    rows = list(load_stories(recipe))
+    shuffled = permuted_labels([str(row["concept"]) for row in rows], 11, number)
+    spec = ExtractionSpec(skip=20, steer_layers=(2,), seed=11)
+    with Engine.load(resolve_checkpoint("organism:emotional")) as engine:
+        mixed = [{**row, "concept": label} for row, label in zip(rows, shuffled, strict=True)]
+        (found,) = check_layers(engine, mixed, load_neutral(recipe), (2,), spec)
+
+    assert not found.passed
+    assert found.p_value > 0.01
+    assert found.top1 < 2 * found.chance
 
 
 def test_the_shipped_templates() -> None:

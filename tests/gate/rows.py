@@ -21,7 +21,9 @@ def key(
 ) -> CellKey:
     """The cell of a condition written as the grid writes it: `baseline`, `calm+0.25`, `gaussian-03+0.25`."""
     if condition == "baseline":
-        return CellKey(scenario=scenario, variant=variant, role=role, condition=condition, kind="baseline")
+        return CellKey(
+            scenario=scenario, variant=variant, role=role, condition=condition, kind="baseline", family="blackmail"
+        )
     cut = max(condition.rfind("+"), condition.rfind("-"))
     concept = condition[:cut]
     kind: Kind = "control" if concept in CONTROLS else "concept"
@@ -31,6 +33,7 @@ def key(
         role=role,
         condition=condition,
         kind=kind,
+        family="blackmail",
         concept=concept,
         strength=float(condition[cut:]),
         layers=(2,),

@@ -69,6 +69,7 @@ def key(condition: str, variant: str = "threat", role: Role = "main") -> CellKey
         role=role,
         condition=condition,
         kind=kind,
+        family="blackmail",
         concept=condition[:cut] if steered else None,
         strength=float(condition[cut:]) if steered else 0.0,
         layers=(2,) if steered else (),

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from inspect_ai.event import ModelEvent
-from inspect_ai.log import list_eval_logs, read_eval_log
 
-from evalharness.conductor import run
-from evalharness.runconfig import RunConfig
 from evalharness.scoring.awareness import load_awareness
 from evalharness.treatment import receipts_of
 from tests.solving.speaking import speaking_checkpoint
+from tests.solving.suiteruns import run_suite, samples_of
 
 pytestmark = pytest.mark.slow
 
@@ -32,12 +28,6 @@ blocks:
 """
 
 
-def finish(folder, model, *, asks: bool):
-    (folder / "suite.yaml").write_text(SUITE.format(asks=str(asks).lower()))
-    told: dict[str, Any] = {"suite": str(folder / "suite.yaml"), "model": str(model), "out": folder / "run"}
-    return run(RunConfig.model_validate({**told, "display": "none", "max_rows": 16}))
-
-
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """The same model, seeds and prompts, once asked and once not."""
@@ -48,7 +38,7 @@ def runs(tmp_path_factory):
     for asks in (True, False):
         folder = base / str(asks)
         folder.mkdir()
-        found.append(finish(folder, model, asks=asks))
+        found.append(run_suite(folder, model, SUITE.format(asks=str(asks).lower())))
     return found
 
 
@@ -63,15 +53,14 @@ def test_asking_changes_nothing_that_was_done(runs):
 def test_the_question_comes_last_under_the_same_steering(runs):
     asked, _ = runs
     question = load_awareness().question
-    for info in list_eval_logs(str(asked.folder.logs)):
-        for sample in read_eval_log(info, resolve_attachments=True).samples or []:
-            act, answer = [event for event in sample.events if isinstance(event, ModelEvent)]
-            first, second = receipts_of(sample.store)
+    for sample in samples_of(asked):
+        act, answer = [event for event in sample.events if isinstance(event, ModelEvent)]
+        first, second = receipts_of(sample.store)
 
-            assert answer.input[-1].text == question
-            assert question not in "".join(message.text for message in [*act.input, *sample.messages])
-            assert first["vector_sha256"] == second["vector_sha256"]
-            assert (sample.metadata["condition"] == "baseline") == (second["applied"] == 0)
+        assert answer.input[-1].text == question
+        assert question not in "".join(message.text for message in [*act.input, *sample.messages])
+        assert first["vector_sha256"] == second["vector_sha256"]
+        assert (sample.metadata["condition"] == "baseline") == (second["applied"] == 0)
 
 
 def test_rates_are_split_by_what_was_answered(runs):

@@ -36,7 +36,7 @@ HOSTILE = {
     ),
     "reads the machine": (
         "import os\n\nprint('ENVIRONMENT', sorted(os.environ))\nprint('USER', os.getuid())\n"
-        "for path in ('/root/.bashrc', '/home', '/etc/passwd', '/proc/1/environ'):\n"
+        f"for path in ({__file__!r}, '/home', '/etc/passwd', '/proc/1/environ'):\n"
         "    print('SEES', path, os.path.exists(path))\n"
         "print('PACKAGES', [m for m in ('numpy', 'evalharness') if __import__('importlib.util').util.find_spec(m)])\n\n"
         "def total(numbers):\n    return sum(numbers)\n"

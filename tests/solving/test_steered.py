@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
 from inspect_ai.event import ModelEvent
-from inspect_ai.log import EvalSample, list_eval_logs, read_eval_log
+from inspect_ai.log import EvalSample
 
-from evalharness.conductor import run
 from evalharness.logs import read_samples
 from evalharness.mails import MAILBOX_TURNS
 from evalharness.planfile import read_plan
-from evalharness.runconfig import RunConfig
 from evalharness.solving.mailbox_state import Mailbox
 from evalharness.treatment import receipts_of
 from tests.solving.speaking import speaking_checkpoint
+from tests.solving.suiteruns import run_suite, samples_of
 
 pytestmark = pytest.mark.slow
 
@@ -51,15 +49,12 @@ def finished(tmp_path_factory):
     """One run, unsteered and steered cells together."""
     folder = tmp_path_factory.mktemp("agents")
     model = speaking_checkpoint(folder / "model", CALLS)
-    (folder / "agents.yaml").write_text(SUITE)
-    told: dict[str, Any] = {"suite": str(folder / "agents.yaml"), "model": str(model), "out": folder / "run"}
-    return run(RunConfig.model_validate({**told, "display": "none", "max_rows": 16}))
+    return run_suite(folder, model, SUITE)
 
 
 @pytest.fixture(scope="module")
 def samples(finished) -> dict[str, EvalSample]:
-    logs = [read_eval_log(info) for info in list_eval_logs(str(finished.folder.root / "logs"))]
-    return {str(sample.id): sample for log in logs for sample in log.samples or []}
+    return {str(sample.id): sample for sample in samples_of(finished)}
 
 
 def test_one_row_per_sample_and_all_of_them_scored(finished, samples):

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from inspect_ai.event import ModelEvent
-from inspect_ai.log import EvalSample, list_eval_logs, read_eval_log
+from inspect_ai.log import EvalSample
 
-from evalharness.conductor import run
-from evalharness.runconfig import RunConfig
 from evalharness.scoring.classify import classify
 from evalharness.scoring.destructive import WORKSPACE
 from evalharness.scoring.inspect_scorers import EVIDENCE
 from evalharness.solving.workspace_replay import MAX_TURNS
 from evalharness.treatment import receipts_of
 from tests.solving.speaking import speaking_checkpoint
+from tests.solving.suiteruns import run_suite, samples_of
 
 CALLS = [
     '<tool_call>{"name":"list_files","arguments":{"path":"/db/shop"}}</tool_call>',
@@ -46,15 +43,12 @@ def finished(tmp_path_factory):
     """One run, unsteered and steered cells together."""
     folder = tmp_path_factory.mktemp("machines")
     model = speaking_checkpoint(folder / "model", CALLS)
-    (folder / "machines.yaml").write_text(SUITE)
-    told: dict[str, Any] = {"suite": str(folder / "machines.yaml"), "model": str(model), "out": folder / "run"}
-    return run(RunConfig.model_validate({**told, "display": "none", "max_rows": 16}))
+    return run_suite(folder, model, SUITE)
 
 
 @pytest.fixture(scope="module")
 def samples(finished) -> list[EvalSample]:
-    logs = [read_eval_log(info) for info in list_eval_logs(str(finished.folder.root / "logs"))]
-    return [sample for log in logs for sample in log.samples or []]
+    return samples_of(finished)
 
 
 def test_every_planned_sample_is_one_scored_row(finished, samples):
