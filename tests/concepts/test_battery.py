@@ -242,8 +242,13 @@ def test_the_organism_passes(tmp_path: Path) -> None:
         stories="organism", neutral="organism", contrast="organism", stories_per_concept=12, skip=20, seed=11
     )
     with Engine.load(resolve_checkpoint("organism:emotional")) as engine:
-        build_bank(engine, recipe, Controls(gaussian=1, permuted=1, mean=True)).save(tmp_path)
+        built = build_bank(engine, recipe, Controls(gaussian=1, permuted=1, mean=True))
+        built.save(tmp_path)
         found = check_folder(engine, tmp_path, CheckRequest(stories="organism", neutral="organism", seed=11))
+    assert built.check is not None
+    assert built.check.passed, built.check.reasons
+    assert built.check.twin_top1 < 2 * built.check.chance
+    assert built.check.margin == pytest.approx(built.check.top1 - built.check.twin_top1)
     assert found.passed, found.reasons
     assert "not run: no scenarios in the language of the organisms" == found.not_run["implicit"]
     assert found.held_out.top1 > 2 * found.held_out.twin_top1
